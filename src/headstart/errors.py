@@ -1,0 +1,38 @@
+"""What can go wrong, in words for the person who has to mend it.
+
+Every error that a user can cause is a `HeadstartError`: one or two lines that say what came, what was
+expected and what to do. The command line prints the message and exits with code 2; anything else is a bug
+and keeps its traceback.
+"""
+
+
+class HeadstartError(Exception):
+    """Base of all errors that say what to do. The message is one or two lines of plain text."""
+
+
+class ConfigError(HeadstartError):
+    """An option or a config file holds something that cannot be used."""
+
+
+class DataError(HeadstartError):
+    """The images, their folders or their labels cannot be used as they are."""
+
+
+class UnreadableImageError(DataError):
+    """One image could not be decoded; the message is the reason alone, without the path."""
+
+
+class BackboneError(HeadstartError):
+    """A backbone, its weights or one of its layers cannot be had."""
+
+
+class StoreError(HeadstartError):
+    """The feature store cannot be read or written."""
+
+
+class RunError(HeadstartError):
+    """A run folder is missing, unfinished, taken or of another version."""
+
+
+class DownloadError(HeadstartError):
+    """A file could not be fetched or was not what its checksum promises."""
