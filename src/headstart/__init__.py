@@ -1,0 +1,81 @@
+"""headstart: a folder of photos in, a judged image classifier out.
+
+    >>> import headstart
+    >>> run = headstart.train("photos")                        # doctest: +SKIP
+    >>> run.classifier().predict(["new.jpg"])[0].classes       # doctest: +SKIP
+
+Everything here is loaded when it is first used; `import headstart` itself loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.backbones import Backbone, list_backbones, load_backbone
+    from headstart.classifier import Classifier, Prediction
+    from headstart.config import TrainConfig
+    from headstart.datasets import ImageDataset, load_dataset
+    from headstart.errors import HeadstartError
+    from headstart.estimator import HeadstartClassifier
+    from headstart.features import Extraction, Features, FeatureStore, extract_features
+    from headstart.jobs import Evaluation, evaluate, train
+    from headstart.runs import Run, load_run
+    from headstart.training import FittedHead, fit_head
+
+_HOMES = {
+    "Backbone": "backbones",
+    "Classifier": "classifier",
+    "Evaluation": "jobs",
+    "Extraction": "features",
+    "FeatureStore": "features",
+    "Features": "features",
+    "FittedHead": "training",
+    "HeadstartClassifier": "estimator",
+    "HeadstartError": "errors",
+    "ImageDataset": "datasets",
+    "Prediction": "classifier",
+    "Run": "runs",
+    "TrainConfig": "config",
+    "evaluate": "jobs",
+    "extract_features": "features",
+    "fit_head": "training",
+    "list_backbones": "backbones",
+    "load_backbone": "backbones",
+    "load_dataset": "datasets",
+    "load_run": "runs",
+    "train": "jobs",
+}
+
+__all__ = [
+    "Backbone",
+    "Classifier",
+    "Evaluation",
+    "Extraction",
+    "FeatureStore",
+    "Features",
+    "FittedHead",
+    "HeadstartClassifier",
+    "HeadstartError",
+    "ImageDataset",
+    "Prediction",
+    "Run",
+    "TrainConfig",
+    "evaluate",
+    "extract_features",
+    "fit_head",
+    "list_backbones",
+    "load_backbone",
+    "load_dataset",
+    "load_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+    return getattr(import_module(f"headstart.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,78 @@
+"""A backbone: a network with its weights, its preprocessing, its licence and its cuts."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import nn
+
+from headstart.backbones.card import BackboneCard
+from headstart.backbones.cuts import Cut, CutNetwork
+from headstart.images import Preprocess
+
+Weights = Literal["pretrained", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network that has learned to see, and where it can be cut.
+
+    Attributes:
+        card: what is known of it without its weights.
+        network: the whole network, in eval mode; it takes (N, 3, size, size) float32, normalised.
+        weights: "pretrained", or "none" for random ones.
+        weights_sha256: identity of the weights in the store: the file's sha256, or for random weights that of
+            the tensors themselves.
+    """
+
+    card: BackboneCard
+    network: nn.Module
+    weights: Weights
+    weights_sha256: str
+
+    @property
+    def name(self) -> str:
+        """What `--backbone` takes."""
+        return self.card.name
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the weights want their images."""
+        return self.card.preprocess
+
+    @cached_property
+    def _cut_network(self) -> CutNetwork:
+        return CutNetwork(self.network, size=self.preprocess.size)
+
+    @property
+    def cuts(self) -> Mapping[str, Cut]:
+        """All legal cuts by canonical name, from the pixels to the output."""
+        return self._cut_network.cuts
+
+    def cut(self, layer: str) -> Cut:
+        """The cut that a layer's name means: an alias (`pooled`), a module (`blocks.6`) or a canonical name.
+
+        Raises:
+            BackboneError: there is no such layer, or it is no cut; the nearest names are given.
+        """
+        return self._cut_network.resolve(self.card.aliases.get(layer, layer))
+
+    def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
+        """Prefix and suffix, sharing their parameters with the whole: `suffix(prefix(x))` is `network(x)`.
+
+        The prefix takes (N, 3, size, size) float32 and gives (N, *cut.shape); the suffix goes on from there
+        to (N, classes) and leaves the features it is given as they are.
+        """
+        return self._cut_network.split(cut)
+
+
+def sha256_of_tensors(state: Mapping[str, torch.Tensor]) -> str:
+    """One sha256 for a state dict: names, shapes, dtypes and bytes, in order."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""A classifier: preprocess, frozen prefix, head and class names. It is what a run is for."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from headstart.backbones import Backbone, BackboneCard, Cut, build_network
+from headstart.errors import RunError
+from headstart.features.stream import stream_features
+from headstart.files import atomic_write
+from headstart.heads import linear_head
+from headstart.images import Preprocess
+from headstart.runtimes import choose_device, load_runtime
+
+WEIGHTS_FILE = "classifier.safetensors"
+CARD_FILE = "classifier.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a classifier says of one image.
+
+    Attributes:
+        path: the file.
+        classes: the most probable classes, best first; empty where the file is unreadable.
+        probabilities: of each of them, 0 to 1.
+        problem: why the file could not be read, or None.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A trained classifier.
+
+    Attributes:
+        backbone: the network the prefix belongs to.
+        cut: where the prefix ends.
+        head: module from features (N, *cut.shape) to logits (N, K).
+        classes: names of the K classes, in the order of the logits.
+    """
+
+    backbone: Backbone
+    cut: Cut
+    head: nn.Module
+    classes: tuple[str, ...]
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Class probabilities for extracted features.
+
+        Args:
+            features: (n, *cut.shape) float32.
+
+        Returns:
+            (n, K) float64, each row adding up to 1.
+        """
+        with torch.inference_mode():
+            logits = self.head(torch.from_numpy(features))
+            return np.asarray(torch.softmax(logits.double(), dim=1).numpy(), dtype=np.float64)
+
+    def predict(
+        self, paths: Sequence[str | os.PathLike[str]], *, top: int = 5, device: str = "auto"
+    ) -> list[Prediction]:
+        """Classify image files; nothing is stored.
+
+        Args:
+            paths: the files.
+            top: how many classes to give for each.
+            device: "auto", "cpu", "cuda" or "mps".
+
+        Returns:
+            One prediction a file, in order; for an unreadable file it holds the reason and no classes.
+        """
+        prefix = self.backbone.split(self.cut)[0]
+        runtime = load_runtime(prefix, self.backbone.preprocess, device=choose_device(device))
+        stream = stream_features([os.fspath(path) for path in paths], runtime, self.backbone.preprocess)
+        return [
+            Prediction(path=path, classes=(), probabilities=(), problem=problem)
+            if features is None
+            else self._best(path, self.probabilities(features[None])[0], top)
+            for path, features, problem in stream
+        ]
+
+    def _best(self, path: str, probabilities: NDArray[np.float64], top: int) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return Prediction(
+            path=path,
+            classes=tuple(self.classes[i] for i in order),
+            probabilities=tuple(float(probabilities[i]) for i in order),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `classifier.safetensors` (the whole network, prefix and head) and `classifier.json` (what it is).
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        prefix = self.backbone.split(self.cut)[0]
+        tensors = {f"prefix.{name}": value.contiguous() for name, value in prefix.state_dict().items()}
+        tensors |= {f"head.{name}": value.contiguous() for name, value in self.head.state_dict().items()}
+        atomic_write(folder / WEIGHTS_FILE, safetensors.torch.save(tensors))
+        description = {
+            "format": _FORMAT,
+            "backbone": asdict(self.backbone.card),
+            "weights": self.backbone.weights,
+            "weights_sha256": self.backbone.weights_sha256,
+            "licence": self.backbone.card.licence,
+            "preprocess": self.backbone.preprocess.to_dict(),
+            "layer": self.cut.name,
+            "classes": list(self.classes),
+        }
+        atomic_write(folder / CARD_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Classifier":
+        """Load the classifier of a run folder; it needs nothing but that folder.
+
+        Raises:
+            RunError: the folder holds no classifier, or one that is damaged or of another version.
+        """
+        place = Path(folder)
+        description = _read_description(place)
+        try:
+            tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{place / WEIGHTS_FILE} cannot be read: {error}.\nTrain the run again.") from error
+        return cls._assemble(description, tensors)
+
+    @classmethod
+    def _assemble(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Classifier":
+        """The classifier from what its two files hold."""
+        card = BackboneCard(
+            **description["backbone"] | {"preprocess": Preprocess.from_dict(description["preprocess"])}
+        )
+        backbone = Backbone(
+            card=card,
+            network=build_network(card),
+            weights=description["weights"],
+            weights_sha256=description["weights_sha256"],
+        )
+        cut = backbone.cut(description["layer"])
+        # The prefix shares its parameters with the network, so loading them here puts them in place.
+        backbone.split(cut)[0].load_state_dict(_part(tensors, "prefix."))
+        head = _part(tensors, "head.")
+        return cls(
+            backbone=backbone,
+            cut=cut,
+            head=linear_head(head["1.weight"], head["1.bias"]),
+            classes=tuple(description["classes"]),
+        )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / CARD_FILE
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} is no run: it holds no {CARD_FILE}.\nExpected a folder that `headstart train` made."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}.\nTrain the run again.") from error
+    if description.get("format") != _FORMAT:
+        raise RunError(
+            f"{path} has format {description.get('format')!r}; this headstart reads format {_FORMAT}."
+        )
+    return description
+
+
+def _part(tensors: dict[str, torch.Tensor], start: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

@@ -1,0 +1,248 @@
+"""The run folder: the one writer and reader of everything in it.
+
+`result.json` is written last and atomically, so a folder without it is an unfinished run.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from headstart.classifier import CARD_FILE, WEIGHTS_FILE, Classifier
+from headstart.config import TrainConfig, read_config
+from headstart.datasets import Problem
+from headstart.errors import RunError
+from headstart.files import atomic_write
+from headstart.report import RenderedReport
+
+CONFIG_FILE = "config.toml"
+RESULT_FILE = "result.json"
+PREDICTIONS_FILE = "predictions.parquet"
+IMAGES_FILE = "images.parquet"
+HISTORY_FILE = "history.csv"
+PROBLEMS_FILE = "problems.csv"
+REPORT_FILE = "report.html"
+FIGURES_FOLDER = "figures"
+_LOCK_FILE = ".lock"
+_RUNS_FOLDER = "runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What a classifier said of labelled images.
+
+    Attributes:
+        paths: the n files.
+        labels: (n,) true classes, as positions in the class names.
+        probabilities: (n, K).
+    """
+
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        config: what made it.
+        result: the content of `result.json`.
+    """
+
+    folder: Path
+    config: TrainConfig
+    result: Mapping[str, Any]
+
+    @property
+    def report(self) -> Path:
+        """The report, to be opened in a browser."""
+        return self.folder / REPORT_FILE
+
+    def classifier(self) -> Classifier:
+        """The run's classifier, ready to predict."""
+        return Classifier.load(self.folder)
+
+    def predictions(self) -> pa.Table:
+        """One row a test image: path, true, predicted, and `probability.CLASS` for each class."""
+        return pq.read_table(self.folder / PREDICTIONS_FILE)
+
+    def images(self) -> pa.Table:
+        """One row an image of the run: path, class, split, sha256 (hex)."""
+        return pq.read_table(self.folder / IMAGES_FILE)
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Open a finished run.
+
+    Raises:
+        RunError: the folder is not there, no run, or an unfinished one.
+    """
+    place = Path(folder)
+    if not (place / CONFIG_FILE).is_file():
+        what = "is no run: it holds no config.toml" if place.is_dir() else "does not exist"
+        raise RunError(f"{place} {what}.\nExpected a folder that `headstart train` made.")
+    try:
+        result = json.loads((place / RESULT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{place} is an unfinished run: it holds no {RESULT_FILE}.\n"
+            f"Finish it: headstart train --config {place / CONFIG_FILE} --out {place}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{place / RESULT_FILE} cannot be read: {error}.") from error
+    return Run(folder=place, config=read_config(place / CONFIG_FILE), result=result)
+
+
+class RunWriter:
+    """Writes the files of one run; `finish` comes last."""
+
+    def __init__(self, folder: Path, config: TrainConfig) -> None:
+        self.folder = folder
+        self._config = config
+        atomic_write(folder / CONFIG_FILE, config.to_toml().encode())
+
+    def classifier(self, classifier: Classifier) -> None:
+        """The network, prefix and head, and what it is."""
+        classifier.save(self.folder)
+
+    def predictions(self, predictions: Predictions, classes: Sequence[str]) -> None:
+        """One row a test image."""
+        atomic_write(self.folder / PREDICTIONS_FILE, _parquet(predictions_table(predictions, classes)))
+
+    def images(self, rows: Mapping[str, Sequence[str]]) -> None:
+        """One row an image that was used: path, class, split, sha256."""
+        atomic_write(self.folder / IMAGES_FILE, _parquet(pa.table({name: list(column) for name, column in rows.items()})))
+
+    def history(self, rows: Sequence[Mapping[str, float | None]]) -> None:
+        """One row a strength of the path."""
+        names = list(rows[0]) if rows else ["strength"]
+        atomic_write(self.folder / HISTORY_FILE, _csv(names, [[row[name] for name in names] for row in rows]))
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        """One row an unreadable file."""
+        rows = [[problem.path, problem.reason] for problem in problems]
+        atomic_write(self.folder / PROBLEMS_FILE, _csv(["path", "reason"], rows))
+
+    def report(self, report: RenderedReport) -> None:
+        """The report, and its figures as files."""
+        (self.folder / FIGURES_FOLDER).mkdir(exist_ok=True)
+        for name, image in report.figures.items():
+            atomic_write(self.folder / FIGURES_FOLDER / name, image)
+        atomic_write(self.folder / REPORT_FILE, report.html.encode())
+
+    def finish(self, result: Mapping[str, Any]) -> Run:
+        """Write `result.json`: from here on the run is finished."""
+        atomic_write(self.folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False).encode())
+        return Run(folder=self.folder, config=self._config, result=result)
+
+
+@contextmanager
+def new_run(config: TrainConfig, out: str | os.PathLike[str] | None, *, force: bool) -> Iterator[RunWriter]:
+    """A folder for a new run, locked against other processes while it is written.
+
+    Args:
+        config: what makes the run; `config.toml` is written at once.
+        out: the folder; by default the next free `runs/NAME-k`. One that holds an unfinished run is taken up.
+        force: replace a finished run that stands there.
+
+    Raises:
+        RunError: the folder holds a finished run (without `force`) or something else, or is being written.
+    """
+    folder = _next_folder(config.data) if out is None else Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+    _must_be_free(folder, force=force)
+    lock = FileLock(folder / _LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"Another headstart is writing to {folder}.\nWait for it, or choose another --out.") from error
+    except OSError as error:
+        raise RunError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
+    try:
+        _clear(folder)
+        yield RunWriter(folder, config)
+    finally:
+        with suppress(OSError):  # Windows keeps an open file's name; the empty file does no harm
+            (folder / _LOCK_FILE).unlink()
+        lock.release()
+
+
+def predictions_table(predictions: Predictions, classes: Sequence[str]) -> pa.Table:
+    """A table of path, true, predicted, and `probability.CLASS` for each class."""
+    predicted = predictions.probabilities.argmax(axis=1)
+    columns: dict[str, Any] = {
+        "path": list(predictions.paths),
+        "true": [classes[i] for i in predictions.labels],
+        "predicted": [classes[i] for i in predicted],
+    }
+    for k, name in enumerate(classes):
+        columns[f"probability.{name}"] = predictions.probabilities[:, k]
+    return pa.table(columns)
+
+
+def _must_be_free(folder: Path, *, force: bool) -> None:
+    """Refuse a folder whose content is not ours to replace."""
+    if (folder / RESULT_FILE).exists() and (folder / CONFIG_FILE).exists():
+        if not force:
+            raise RunError(f"{folder} holds a finished run.\nChoose another --out, or replace it with --force.")
+    elif not (folder / CONFIG_FILE).exists() and any(path.name != _LOCK_FILE for path in folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no run.\nChoose another --out; --force does not help here.")
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of an earlier run, the result first; anything else in the folder stays."""
+    for name in (RESULT_FILE, REPORT_FILE, PREDICTIONS_FILE, IMAGES_FILE, HISTORY_FILE, PROBLEMS_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for name in (WEIGHTS_FILE, CARD_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for figure in (folder / FIGURES_FOLDER).glob("*.png"):
+        figure.unlink()
+
+
+def _next_folder(data: str) -> Path:
+    """The next free `runs/NAME-k`, made here so that two processes cannot take the same."""
+    name = re.sub(r"[^\w.-]+", "-", Path(data).resolve().name) or "run"
+    k = 1
+    while True:
+        folder = Path(_RUNS_FOLDER) / f"{name}-{k}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            k += 1
+        except OSError as error:
+            raise RunError(f"The run folder {folder} cannot be made: {error.strerror}.\nChoose one with --out.") from error
+        else:
+            return folder
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(names)
+    writer.writerows(rows)
+    # A file name that is no valid UTF-8 keeps its odd bytes.
+    return text.getvalue().encode("utf-8", "surrogateescape")
