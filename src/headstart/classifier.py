@@ -138,7 +138,9 @@ class Classifier:
         try:
             tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
         except (OSError, safetensors.SafetensorError) as error:
-            raise RunError(f"{place / WEIGHTS_FILE} cannot be read: {error}.\nTrain the run again.") from error
+            raise RunError(
+                f"{place / WEIGHTS_FILE} cannot be read: {error}.\nTrain the run again."
+            ) from error
         return cls._assemble(description, tensors)
 
     @classmethod

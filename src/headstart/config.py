@@ -18,7 +18,7 @@ class TrainConfig:
     """What makes a run: with the same configuration, photos and machine it gives the same bits.
 
     Attributes:
-        data: Folder of photos: PHOTOS/CLASS/*.jpg, or PHOTOS/{train,val,test}/CLASS/*.jpg.
+        data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`.
         backbone: Pretrained network; `headstart backbones` lists them.
         weights: The network's pretrained weights, or none: random ones, as a baseline.
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.

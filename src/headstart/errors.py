@@ -30,6 +30,10 @@ class StoreError(HeadstartError):
     """The feature store cannot be read or written."""
 
 
+class DiskFullError(HeadstartError):
+    """A file does not fit onto its disk any more; what stood there before is untouched."""
+
+
 class RunError(HeadstartError):
     """A run folder is missing, unfinished, taken or of another version."""
 

@@ -126,7 +126,10 @@ class RunWriter:
 
     def images(self, rows: Mapping[str, Sequence[str]]) -> None:
         """One row an image that was used: path, class, split, sha256."""
-        atomic_write(self.folder / IMAGES_FILE, _parquet(pa.table({name: list(column) for name, column in rows.items()})))
+        atomic_write(
+            self.folder / IMAGES_FILE,
+            _parquet(pa.table({name: list(column) for name, column in rows.items()})),
+        )
 
     def history(self, rows: Sequence[Mapping[str, float | None]]) -> None:
         """One row a strength of the path."""
@@ -173,7 +176,9 @@ def new_run(config: TrainConfig, out: str | os.PathLike[str] | None, *, force: b
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunError(f"Another headstart is writing to {folder}.\nWait for it, or choose another --out.") from error
+        raise RunError(
+            f"Another headstart is writing to {folder}.\nWait for it, or choose another --out."
+        ) from error
     except OSError as error:
         raise RunError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
     try:
@@ -183,6 +188,13 @@ def new_run(config: TrainConfig, out: str | os.PathLike[str] | None, *, force: b
         with suppress(OSError):  # Windows keeps an open file's name; the empty file does no harm
             (folder / _LOCK_FILE).unlink()
         lock.release()
+
+
+def write_predictions_csv(path: Path, predictions: Predictions, classes: Sequence[str]) -> None:
+    """Write the table of `predictions_table` as CSV."""
+    table = predictions_table(predictions, classes)
+    columns = [column.to_pylist() for column in table.columns]
+    atomic_write(path, _csv(table.column_names, list(zip(*columns, strict=True))))
 
 
 def predictions_table(predictions: Predictions, classes: Sequence[str]) -> pa.Table:
@@ -202,9 +214,13 @@ def _must_be_free(folder: Path, *, force: bool) -> None:
     """Refuse a folder whose content is not ours to replace."""
     if (folder / RESULT_FILE).exists() and (folder / CONFIG_FILE).exists():
         if not force:
-            raise RunError(f"{folder} holds a finished run.\nChoose another --out, or replace it with --force.")
+            raise RunError(
+                f"{folder} holds a finished run.\nChoose another --out, or replace it with --force."
+            )
     elif not (folder / CONFIG_FILE).exists() and any(path.name != _LOCK_FILE for path in folder.iterdir()):
-        raise RunError(f"{folder} is not empty and holds no run.\nChoose another --out; --force does not help here.")
+        raise RunError(
+            f"{folder} is not empty and holds no run.\nChoose another --out; --force does not help here."
+        )
 
 
 def _clear(folder: Path) -> None:
@@ -228,7 +244,9 @@ def _next_folder(data: str) -> Path:
         except FileExistsError:
             k += 1
         except OSError as error:
-            raise RunError(f"The run folder {folder} cannot be made: {error.strerror}.\nChoose one with --out.") from error
+            raise RunError(
+                f"The run folder {folder} cannot be made: {error.strerror}.\nChoose one with --out."
+            ) from error
         else:
             return folder
 
@@ -244,5 +262,4 @@ def _csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
     writer = csv.writer(text)
     writer.writerow(names)
     writer.writerows(rows)
-    # A file name that is no valid UTF-8 keeps its odd bytes.
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue().encode()

@@ -14,7 +14,17 @@ from headstart.backbones.card import BackboneCard
 from headstart.backbones.cuts import Cut
 from headstart.errors import BackboneError
 
-__all__ = ["Backbone", "BackboneCard", "BackboneSource", "Cut", "Weights", "build_network", "find_card", "list_backbones", "load_backbone"]
+__all__ = [
+    "Backbone",
+    "BackboneCard",
+    "BackboneSource",
+    "Cut",
+    "Weights",
+    "build_network",
+    "find_card",
+    "list_backbones",
+    "load_backbone",
+]
 
 
 class BackboneSource(Protocol):
@@ -83,9 +93,7 @@ def load_backbone(name: str, *, weights: Weights = "pretrained", seed: int = 0) 
             weights_sha256=sha256_of_tensors(network.state_dict()),
         )
     SOURCES[card.source].load(card, network)
-    return Backbone(
-        card=card, network=network, weights="pretrained", weights_sha256=card.weights_sha256
-    )
+    return Backbone(card=card, network=network, weights="pretrained", weights_sha256=card.weights_sha256)
 
 
 def build_network(card: BackboneCard, *, seed: int = 0) -> nn.Module:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -57,7 +58,8 @@ class BundledSource:
 
     def build(self, card: BackboneCard) -> nn.Module:
         """The architecture with random weights, from torch's global generator."""
-        network: nn.Module = timm.create_model(card.architecture, pretrained=False, **card.arguments)
+        arguments: dict[str, Any] = dict(card.arguments)
+        network: nn.Module = timm.create_model(card.architecture, pretrained=False, **arguments)
         return network
 
     def load(self, card: BackboneCard, network: nn.Module) -> None:

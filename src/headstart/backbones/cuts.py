@@ -118,12 +118,15 @@ class CutNetwork:
 def _trace(network: nn.Module) -> _Traced:
     """Trace in the network's present mode, with the leaf modules and functions that timm declares."""
     tracer = NodePathTracer(
-        leaf_modules=list(get_notrace_modules()), autowrap_functions=list(get_notrace_functions())
+        leaf_modules=list(get_notrace_modules()),  # type: ignore[no-untyped-call]
+        autowrap_functions=list(get_notrace_functions()),  # type: ignore[no-untyped-call]
     )
     try:
         graph = tracer.trace(network)
     except Exception as error:  # whatever a foreign forward() raises while it is traced
-        raise BackboneError(f"{type(network).__name__} cannot be traced, so it has no cuts: {error}") from error
+        raise BackboneError(
+            f"{type(network).__name__} cannot be traced, so it has no cuts: {error}"
+        ) from error
     return _Traced(graph=graph, names=dict(tracer.node_to_qualname))
 
 
@@ -235,7 +238,8 @@ def _suffix_graph(traced: _Traced, name: str) -> fx.Graph:
 
 
 def _output(graph: fx.Graph) -> fx.Node:
-    return next(node for node in reversed(graph.nodes) if node.op == "output")
+    output: fx.Node = next(node for node in reversed(graph.nodes) if node.op == "output")
+    return output
 
 
 def _needed_for(target: fx.Node, given: fx.Node | None = None) -> set[fx.Node]:

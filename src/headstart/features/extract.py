@@ -28,11 +28,19 @@ from headstart.features.stream import (
     usable_cores,
     worker_threads,
 )
-from headstart.images import Preprocess, decode_image, decoder_identity, file_reason, prepare_image, read_image_file
+from headstart.images import (
+    Preprocess,
+    decode_image,
+    decoder_identity,
+    file_reason,
+    prepare_image,
+    read_image_file,
+)
 from headstart.runtimes import Runtime, choose_device, load_runtime
 
 _SHARD_ROWS = 128  # a second or two of work: what a kill can cost
 _SHARD_BYTES = 64 * 2**20
+
 
 class Progress(Protocol):
     """Told how far an extraction is, in images; called from one thread."""
@@ -155,20 +163,20 @@ def store_key(backbone: Backbone, cut: Cut, runtime: Runtime) -> StoreKey:
         preprocess=backbone.preprocess.to_dict(),
         decoder=decoder_identity(),
         view="original",
-        **runtime.identity,
+        runtime=runtime.identity["runtime"],
+        precision=runtime.identity["precision"],
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A file as read: its stamp and content's sha256, and its pixels where the network has to see them."""
+    """A file as read: its stamp and content's sha256, and its pixels where the network has yet to see them."""
 
     path: str
     stamp: FileStamp
     hashed_ns: int
     sha256: bytes
     pixels: Tensor | None
-    reason: str | None = None
 
 
 class _Job:
@@ -181,7 +189,7 @@ class _Job:
         self._shape = cut.shape
         self._shard_rows = max(1, min(_SHARD_ROWS, _SHARD_BYTES // cut.bytes_per_image))
         self._sha256s: list[bytes | None] = []
-        self._reasons: dict[str, str] = {}
+        self._problems: list[Problem] = []
         self._paths: list[str] = []
         self._started: set[bytes] = set()  # images whose forward pass this job makes
         self._remember: list[tuple[str, FileStamp, int, bytes]] = []
@@ -219,30 +227,28 @@ class _Job:
                 raise
             self._publish(waiting)
 
-    def _read(self, path: str) -> _Read:
+    def _read(self, path: str) -> _Read | Problem:
         """Read one file, and decode it unless its features are there already; runs in a worker."""
-        empty = FileStamp(size=0, mtime_ns=0, ctime_ns=0, inode=0)
         now = time.time_ns()
         try:
             stamp = file_stamp(path)
             data = read_image_file(path)
-        except (OSError, UnreadableImageError) as error:
-            reason = file_reason(error) if isinstance(error, OSError) else str(error)
-            return _Read(path=path, stamp=empty, hashed_ns=0, sha256=b"", pixels=None, reason=reason)
-        sha = hashlib.sha256(data).digest()
-        pixels, reason = None, None
-        if not self._store.present(self._key, [sha]):
-            try:
-                pixels = prepare_image(decode_image(data), self._preprocess)
-            except UnreadableImageError as error:
-                reason = str(error)
-        return _Read(path=path, stamp=stamp, hashed_ns=now, sha256=sha, pixels=pixels, reason=reason)
+            sha = hashlib.sha256(data).digest()
+            known = self._store.present(self._key, [sha])
+            pixels = None if known else prepare_image(decode_image(data), self._preprocess)
+        except OSError as error:
+            return Problem(path=path, reason=file_reason(error))
+        except UnreadableImageError as error:
+            return Problem(path=path, reason=str(error))
+        return _Read(path=path, stamp=stamp, hashed_ns=now, sha256=sha, pixels=pixels)
 
-    def _fresh(self, reads: Iterable[tuple[int, _Read]], report: Progress) -> Iterator[tuple[bytes, Tensor]]:
+    def _fresh(
+        self, reads: Iterable[tuple[int, _Read | Problem]], report: Progress
+    ) -> Iterator[tuple[bytes, Tensor]]:
         """Note what was read, and pass on the images that need a forward pass."""
         for i, read in reads:
-            if read.reason is not None:
-                self._reasons[read.path] = read.reason
+            if isinstance(read, Problem):
+                self._problems.append(read)
                 self._sha256s[i] = None
             else:
                 self._sha256s[i] = read.sha256
@@ -272,7 +278,7 @@ class _Job:
         return Extraction(
             features=Features(store=self._store, key=self._key, sha256s=sha256s, shape=self._shape),
             readable=readable,
-            problems=tuple(Problem(path=path, reason=reason) for path, reason in self._reasons.items()),
+            problems=tuple(self._problems),
             extracted=len(self._started),
             from_store=len(sha256s) - len(self._started),
             seconds=seconds,

@@ -99,17 +99,21 @@ class Index:
 
     def add_key(self, digest: str, description: str) -> None:
         """Make a key known; inside a transaction."""
-        self._db.execute("INSERT OR IGNORE INTO keys (digest, description) VALUES (?, ?)", (digest, description))
+        self._db.execute(
+            "INSERT OR IGNORE INTO keys (digest, description) VALUES (?, ?)", (digest, description)
+        )
 
     def add_shard(self, digest: str, name: str, size: int, sha256s: Iterable[bytes]) -> None:
         """Enter a shard and its rows; inside a transaction. A row that is known stays where it is."""
         key = self._key(digest)
         cursor = self._db.execute(
-            "INSERT INTO shards (key, name, bytes, last_used) VALUES (?, ?, ?, ?)", (key, name, size, time.time())
+            "INSERT INTO shards (key, name, bytes, last_used) VALUES (?, ?, ?, ?)",
+            (key, name, size, time.time()),
         )
         shard = cursor.lastrowid
         self._db.executemany(
-            "INSERT OR IGNORE INTO rows (key, sha256, shard) VALUES (?, ?, ?)", [(key, sha, shard) for sha in sha256s]
+            "INSERT OR IGNORE INTO rows (key, sha256, shard) VALUES (?, ?, ?)",
+            [(key, sha, shard) for sha in sha256s],
         )
 
     def drop_shards(self, ids: Iterable[int]) -> None:

@@ -72,7 +72,9 @@ def read_shard(path: Path) -> Shard | None:
     if not (shas.shape == (len(features), 32) and shas.dtype == np.uint8 and sums.shape == (len(features),)):
         return None
     sha256s = [bytes(row) for row in shas]
-    sound = np.array([_checksum(s, row) == total for s, row, total in zip(sha256s, features, sums, strict=True)])
+    sound = np.array(
+        [_checksum(s, row) == total for s, row, total in zip(sha256s, features, sums, strict=True)]
+    )
     return Shard(features=features, sha256s=sha256s, sound=sound.astype(bool))
 
 

@@ -52,7 +52,11 @@ class StoreCheck:
     def sound(self) -> bool:
         """Whether nothing needs repair."""
         return not (
-            self.bad_shards or self.bad_rows or self.unindexed_shards or self.missing_shards or self.temporary_files
+            self.bad_shards
+            or self.bad_rows
+            or self.unindexed_shards
+            or self.missing_shards
+            or self.temporary_files
         )
 
 
@@ -158,7 +162,9 @@ class FeatureStore:
             size = write_shard(self._folder_of(key.digest) / name, features[new], fresh, digest=key.digest)
             self._index.add_shard(key.digest, name, size, fresh)
 
-    def shards_of(self, key: StoreKey, sha256s: Sequence[bytes]) -> Iterator[tuple[str, Shard | None, list[bytes]]]:
+    def shards_of(
+        self, key: StoreKey, sha256s: Sequence[bytes]
+    ) -> Iterator[tuple[str, Shard | None, list[bytes]]]:
         """The shards that hold these images: name, content (None where it is gone or no shard), which of them."""
         with self._explained():
             located = self._index.locate(key.digest, sha256s)
@@ -275,8 +281,9 @@ class FeatureStore:
         return indexed != {path.name for path in self._folder_of(digest).glob(f"*{SUFFIX}")}
 
     def _adopt(self, digest: str) -> None:
-        """Enter shards that stand on disk, forget those that do not; under the write lock, so that a shard which
-        another process has just renamed into place is not taken for a left one.
+        """Enter shards that stand on disk and forget those that do not.
+
+        Under the write lock: a shard that another process has just renamed into place is not a left one.
         """
         folder = self._folder_of(digest)
         with self._index.transaction():

@@ -73,7 +73,9 @@ def stream_features(
         except UnreadableImageError as error:
             return path, None, str(error)
 
-    def forward(batch: list[tuple[str, Tensor | None, str | None]]) -> list[tuple[str, NDArray[Any] | None, str | None]]:
+    def forward(
+        batch: list[tuple[str, Tensor | None, str | None]],
+    ) -> list[tuple[str, NDArray[Any] | None, str | None]]:
         readable = [pixels for _, pixels, _ in batch if pixels is not None]
         rows = iter(runtime.run(readable)) if readable else iter(())
         return [(path, None if pixels is None else next(rows), reason) for path, pixels, reason in batch]

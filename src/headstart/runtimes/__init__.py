@@ -51,7 +51,9 @@ def choose_device(device: str) -> str:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"Device {device!r} cannot be used here: {reason}\nUse cpu, cuda, mps or auto.") from error
+        raise ConfigError(
+            f"Device {device!r} cannot be used here: {reason}\nUse cpu, cuda, mps or auto."
+        ) from error
     return device
 
 

@@ -33,7 +33,7 @@ class TorchRuntime:
         self.device = torch.device(device)
         self.batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         self._preprocess = preprocess
-        self._prefix = prefix.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._prefix = prefix.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @property
     def identity(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from headstart.datasets import balanced_weights
 from headstart.errors import DataError
 from headstart.heads import (
     LinearPath,
@@ -91,7 +92,9 @@ def fit_head(
     if (validation_features is None) != (validation_labels is None) or (
         validation_features is not None and folds is not None
     ):
-        raise DataError("fit_head takes validation features with their labels, or folds, or neither; not a mixture.")
+        raise DataError(
+            "fit_head takes validation features with their labels, or folds, or neither; not a mixture."
+        )
     x, y = _flat(features), torch.from_numpy(labels)
     if validation_features is not None and validation_labels is not None:
         return _fit_on_validation(
@@ -106,7 +109,7 @@ def _fit_on_validation(
     x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, n_classes: int, balanced: bool
 ) -> FittedHead:
     """Choose on validation, then refit on both."""
-    path = fit_linear_path(x, y, n_classes=n_classes, sample_weights=_weights(y, balanced))
+    path = fit_linear_path(x, y, n_classes=n_classes, sample_weights=_weights(y, n_classes, balanced))
     val_logits = path.logits(x_val)
     points = _points(path, x, y, val_logits, y_val)
     best = _best(points)
@@ -116,7 +119,7 @@ def _fit_on_validation(
         both_labels,
         n_classes=n_classes,
         strengths=torch.tensor([points[best].strength], dtype=torch.float64),
-        sample_weights=_weights(both_labels, balanced),
+        sample_weights=_weights(both_labels, n_classes, balanced),
     )
     return FittedHead(
         head=linear_head(final.weights[0], final.biases[0]),
@@ -128,7 +131,7 @@ def _fit_on_validation(
 
 def _fit_by_folds(x: Tensor, y: Tensor, folds: Tensor, n_classes: int, balanced: bool) -> FittedHead:
     """Choose out of fold; the path on all images holds the final head already."""
-    weights = _weights(y, balanced)
+    weights = _weights(y, n_classes, balanced)
     out_of_fold = cross_validate_linear_path(x, y, folds, n_classes=n_classes, sample_weights=weights)
     path = fit_linear_path(x, y, n_classes=n_classes, sample_weights=weights)
     points = _points(path, x, y, out_of_fold, y)
@@ -150,7 +153,9 @@ def _best(points: tuple[PathPoint, ...]) -> int:
 def _fit_unvalidated(x: Tensor, y: Tensor, n_classes: int, balanced: bool) -> FittedHead:
     """One strength, nothing chosen."""
     strengths = torch.tensor([UNVALIDATED_STRENGTH], dtype=torch.float64)
-    path = fit_linear_path(x, y, n_classes=n_classes, strengths=strengths, sample_weights=_weights(y, balanced))
+    path = fit_linear_path(
+        x, y, n_classes=n_classes, strengths=strengths, sample_weights=_weights(y, n_classes, balanced)
+    )
     return FittedHead(
         head=linear_head(path.weights[0], path.biases[0]),
         strength=UNVALIDATED_STRENGTH,
@@ -195,10 +200,5 @@ def _flat(features: Floats) -> Tensor:
     return torch.from_numpy(features).flatten(start_dim=1)
 
 
-def _weights(labels: Tensor, balanced: bool) -> Tensor | None:
-    """Weights with which each class that is there counts the same, mean 1; None for equal ones."""
-    if not balanced:
-        return None
-    counts = torch.bincount(labels)
-    weights = 1.0 / counts[labels].double()
-    return weights / weights.mean()
+def _weights(labels: Tensor, n_classes: int, balanced: bool) -> Tensor | None:
+    return torch.from_numpy(balanced_weights(labels.numpy(), n_classes)) if balanced else None

@@ -1,0 +1,77 @@
+"""The command line: thin commands over the library, and one place where errors become words."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from cyclopts import App, ArgumentCollection, CycloptsError
+from cyclopts.config import Toml
+
+from headstart.cli.backbones import backbones
+from headstart.cli.cache import app as cache
+from headstart.cli.console import err, show_error, show_warnings
+from headstart.cli.demo import demo
+from headstart.cli.evaluate import evaluate
+from headstart.cli.predict import predict
+from headstart.cli.train import train
+from headstart.errors import HeadstartError
+
+_HELP = """Transfer learning for image classification: a folder of photos in, a judged classifier out.
+
+Begin with `headstart demo`, or with `headstart train PHOTOS`, where PHOTOS holds one folder of images per class.
+Add `--debug` to any command to see the traceback of an error.
+"""
+
+
+def _config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Options that are not on the command line come from the file that `--config` names."""
+    for argument in arguments:
+        if argument.name == "--config" and argument.tokens:
+            path = argument.tokens[0].value
+            Toml(path, must_exist=True, use_commands_as_keys=False)(app, commands, arguments)
+
+
+def _build_app() -> App:
+    app = App(
+        name="headstart",
+        help=_HELP,
+        config=_config_file,
+        version_flags=["--version"],
+        result_action="return_value",
+    )
+    for command in (demo, train, predict, evaluate, backbones, cache):
+        app.command(command)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: by default those of the process.
+
+    Returns:
+        The exit code: 0, 2 for an error that says what to do, 130 when interrupted.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    show_warnings()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = _build_app()(
+            [token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False
+        )
+    except KeyboardInterrupt:
+        err.print("interrupted; every feature extracted so far is kept in the store")
+        return 130
+    except (HeadstartError, CycloptsError) as error:
+        if debug:
+            raise
+        show_error(str(error))
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,82 @@
+"""What commands print: results to standard output, progress and warnings to standard error."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _ImagesPerSecond(ProgressColumn):
+    """Speed, over the time of this extraction."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        return Text(f"{task.speed:.0f} images/s" if task.speed else "", style="progress.data.speed")
+
+
+class ExtractionBar:
+    """Shows how far an extraction is; images that come from the store do not count towards the speed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("features", total=None)
+        self._started = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """`done` of `total` images are behind us."""
+        if not self._started or done < self._progress.tasks[0].completed:
+            self._progress.reset(self._task, total=total, completed=done)
+            self._started = True
+        self._progress.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def extraction_bar() -> Iterator[ExtractionBar]:
+    """A progress bar with images/s and time left; it vanishes when it is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _ImagesPerSecond(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        yield ExtractionBar(progress)
+
+
+def show_warnings() -> None:
+    """Warnings of the library appear on standard error, one line each."""
+    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
+    logger = logging.getLogger("headstart")
+    logger.handlers = [handler]
+    logger.propagate = False
+
+
+def show_error(message: str) -> None:
+    """An error, in the words of the exception."""
+    err.print(Text.assemble(("error: ", "bold red"), message))
+
+
+def show_note(message: str) -> None:
+    """Something to know, that stops nothing."""
+    err.print(Text.assemble(("note: ", "yellow"), message))
+
+
+def percent(share: float) -> str:
+    """0.8599 as `86.0 %`."""
+    return f"{100 * share:.1f} %"

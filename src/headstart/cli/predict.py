@@ -1,0 +1,130 @@
+"""`headstart predict`."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.table import Table
+from rich.text import Text
+
+from headstart.cli.console import out, show_note
+from headstart.errors import DataError
+from headstart.files import atomic_write
+
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier, Prediction
+
+_BAR = 24
+
+
+def predict(
+    run: Path,
+    photos: Annotated[list[Path], Parameter(consume_multiple=True)],
+    /,
+    *,
+    top: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
+    figure: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Say what photos show.
+
+    Args:
+        run: A run folder that `headstart train` made.
+        photos: Image files, and folders of them.
+        top: How many classes to name for each photo.
+        json_: Print JSON: one object a photo, with path, classes, probabilities and problem.
+        csv_: Write one row a photo and class to this file: path, rank, class, probability, problem.
+        figure: Write a PNG: each photo beside a bar chart of its class probabilities.
+        device: Where the network runs: auto, cpu, cuda or mps.
+    """
+    from headstart.classifier import Classifier
+    from headstart.datasets import list_images
+
+    classifier = Classifier.load(run)
+    paths = list_images(photos)
+    if not paths:
+        raise DataError(
+            f"There is no image in {', '.join(map(str, photos))}.\nExpected image files, or folders of them."
+        )
+    predictions = classifier.predict(paths, top=top, device=device)
+    if csv_ is not None:
+        atomic_write(csv_, _csv(predictions))
+    if figure is not None:
+        atomic_write(figure, _figure(predictions, top))
+    if json_:
+        out.print(json.dumps([_as_json(p) for p in predictions], indent=2, ensure_ascii=False), markup=False)
+    else:
+        _show(predictions, classifier)
+    unreadable = [p for p in predictions if p.problem is not None]
+    for prediction in unreadable:
+        show_note(f"{prediction.path}: {prediction.problem}")
+    return 2 if len(unreadable) == len(predictions) else 0
+
+
+def _show(predictions: Sequence["Prediction"], classifier: "Classifier") -> None:
+    """A block a photo: bars in the terminal."""
+    width = max(len(name) for name in classifier.classes)
+    for prediction in predictions:
+        if prediction.problem is not None:
+            continue
+        table = Table(
+            box=None,
+            show_header=False,
+            pad_edge=False,
+            title_justify="left",
+            title=Text(prediction.path, "bold"),
+        )
+        table.add_column(min_width=min(width, 40), max_width=40)
+        table.add_column(justify="right")
+        table.add_column()
+        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+            bar = "█" * round(_BAR * probability)
+            table.add_row(Text(name), f"{100 * probability:.1f} %", Text(bar, style="green"))
+        out.print(table)
+
+
+def _as_json(prediction: "Prediction") -> dict[str, object]:
+    return {
+        "path": prediction.path,
+        "classes": list(prediction.classes),
+        "probabilities": list(prediction.probabilities),
+        "problem": prediction.problem,
+    }
+
+
+def _csv(predictions: Sequence["Prediction"]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "rank", "class", "probability", "problem"])
+    for prediction in predictions:
+        if prediction.problem is not None:
+            writer.writerow([prediction.path, "", "", "", prediction.problem])
+        for rank, pair in enumerate(zip(prediction.classes, prediction.probabilities, strict=True), start=1):
+            writer.writerow([prediction.path, rank, *pair, ""])
+    return text.getvalue().encode()
+
+
+def _figure(predictions: Sequence["Prediction"], top: int) -> bytes:
+    from headstart.images import decode_image, read_image_file
+    from headstart.report import PredictedPhoto, draw_predictions
+
+    return draw_predictions(
+        [
+            PredictedPhoto(
+                title=Path(prediction.path).name,
+                pixels=decode_image(read_image_file(prediction.path)),
+                classes=prediction.classes,
+                probabilities=prediction.probabilities,
+            )
+            for prediction in predictions
+            if prediction.problem is None
+        ],
+        top=top,
+    )

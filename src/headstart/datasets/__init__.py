@@ -1,0 +1,40 @@
+"""Data sets: which images there are, with which labels, in which splits. Nothing here decodes an image."""
+
+from headstart.datasets.arrays import dataset_from_arrays
+from headstart.datasets.dataset import SCHEMA, SPLITS, ImageDataset, Problem, Split, make_table
+from headstart.datasets.duplicates import Overlap, overlapping_labels, shared_between_splits
+from headstart.datasets.loose import list_images
+from headstart.datasets.sources import SOURCES, DataSource, load_dataset
+from headstart.datasets.splits import (
+    FEW_IMAGES,
+    Choice,
+    SplitRecord,
+    assign_splits,
+    balanced_weights,
+    imbalance,
+    stratified_folds,
+)
+
+__all__ = [
+    "FEW_IMAGES",
+    "SCHEMA",
+    "SOURCES",
+    "SPLITS",
+    "Choice",
+    "DataSource",
+    "ImageDataset",
+    "Overlap",
+    "Problem",
+    "Split",
+    "SplitRecord",
+    "assign_splits",
+    "balanced_weights",
+    "dataset_from_arrays",
+    "imbalance",
+    "list_images",
+    "load_dataset",
+    "make_table",
+    "overlapping_labels",
+    "shared_between_splits",
+    "stratified_folds",
+]

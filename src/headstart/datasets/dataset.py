@@ -1,0 +1,140 @@
+"""What a data set is, whatever it came from: one row for each image, in one small table."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Split = Literal["train", "val", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+
+_FIELDS: Final[list[pa.Field[Any]]] = [
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("label", pa.int32(), nullable=False),
+    pa.field("split", pa.dictionary(pa.int8(), pa.string())),
+]
+SCHEMA: Final = pa.schema(_FIELDS)
+"""The columns of an `ImageDataset`'s table."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    r"""A file that is meant to be an image and cannot be used.
+
+    Attributes:
+        path: as in the table, relative to the data set's root; undecodable bytes are written as ``\xNN``.
+        reason: a few plain words.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ImageDataset:
+    """Images with their labels and splits.
+
+    Attributes:
+        name: what to call it in reports.
+        root: the folder that relative paths start from; None where paths stand for themselves.
+        table: one row for each image, sorted by path where it was listed from a folder. Columns: ``path``
+            (string, relative to `root`, with ``/`` on every system), ``label`` (int32, an index into
+            `classes`), ``split`` (train, val or test; null while no split has been made).
+        classes: names, in the order of the labels; every one is kept even where a subset has no image of it.
+        problems: files known to be unreadable without decoding them.
+        passed_over: how many other files and hidden folders the listing came upon.
+        notes: whole sentences on what the listing passed over, for reports.
+    """
+
+    name: str
+    root: Path | None
+    table: pa.Table = dataclasses.field(repr=False)
+    classes: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+    passed_over: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.table.schema != SCHEMA:
+            raise ValueError(
+                f"expected the columns {SCHEMA.names} of datasets.SCHEMA, got {self.table.schema}"
+            )
+
+    def __len__(self) -> int:
+        """Count the images of all splits."""
+        return int(self.table.num_rows)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that have an image, in the order train, val, test; none while no split has been made."""
+        present = set(self.table["split"].unique().to_pylist())
+        return tuple(split for split in SPLITS if split in present)
+
+    def rows(self, split: Split | None = None) -> npt.NDArray[np.int64]:
+        """Give the row numbers of one split, or of all, ascending."""
+        if split is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self.split_names() == split)
+
+    def split_names(self) -> npt.NDArray[np.object_]:
+        """Give each row's split: (n,) objects, "train", "val", "test" or None."""
+        names: npt.NDArray[np.object_] = np.array(self.table["split"].to_pylist(), dtype=object)
+        return names
+
+    def labels(self, split: Split | None = None) -> npt.NDArray[np.int32]:
+        """Give the labels of one split, or of all: (n,) int32."""
+        labels: npt.NDArray[np.int32] = self.table["label"].to_numpy()
+        return labels[self.rows(split)]
+
+    def names(self, split: Split | None = None) -> list[str]:
+        """Give the paths as the table holds them, for reports and records."""
+        return [str(name) for name in self.table["path"].take(self.rows(split)).to_pylist()]
+
+    def paths(self, split: Split | None = None) -> list[str]:
+        """Give paths that can be opened, in the same order as `labels`."""
+        if self.root is None:
+            return self.names(split)
+        root = os.fspath(self.root)
+        return [os.path.join(root, name) for name in self.names(split)]  # noqa: PTH118 - 5 x a Path's cost
+
+    def counts(self, split: Split | None = None) -> npt.NDArray[np.int64]:
+        """Count the images of each class in one split, or in all: (n_classes,) int64."""
+        return np.bincount(self.labels(split), minlength=len(self.classes))
+
+    def subset(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> ImageDataset:
+        """Keep the rows of a mask (n,) or of row numbers, in that order; classes stay as they are."""
+        return dataclasses.replace(self, table=self.table.take(np.arange(len(self))[rows]))
+
+    def with_splits(self, names: Sequence[str | None] | npt.NDArray[np.object_]) -> ImageDataset:
+        """Give the same images other splits: for each row "train", "val", "test" or None."""
+        if wrong := set(names) - {*SPLITS, None}:
+            raise ValueError(f"splits are {', '.join(SPLITS)}; got {wrong}")
+        return dataclasses.replace(
+            self, table=self.table.set_column(2, SCHEMA.field(2), _split_column(names))
+        )
+
+
+def make_table(
+    paths: Sequence[str],
+    labels: Sequence[int] | npt.NDArray[np.integer],
+    splits: Iterable[str | None],
+) -> pa.Table:
+    """Make an `ImageDataset`'s table of its columns, all of one length."""
+    columns: list[pa.Array[Any]] = [
+        pa.array(paths, pa.string()),
+        pa.array(labels, pa.int32()),
+        _split_column(splits),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _split_column(splits: Iterable[str | None]) -> pa.Array[Any]:
+    names = pa.array(list(splits), pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(names.indices.cast(pa.int8()), names.dictionary)

@@ -1,0 +1,122 @@
+"""The demo: the main job on photos that come with headstart (or on real flowers), beside two baselines."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.config import TrainConfig
+from headstart.datasets import assign_splits, load_dataset, stratified_folds
+from headstart.datasets.materials import write_materials
+from headstart.download import download, unpack_tar
+from headstart.errors import UnreadableImageError
+from headstart.features import Progress
+from headstart.files import default_store
+from headstart.images import Preprocess, decode_image, prepare_image, read_image_file
+from headstart.jobs import train
+from headstart.runs import Run
+from headstart.training import fit_head
+
+Name = Literal["materials", "flowers"]
+
+PER_CLASS = (1, 5, 20)
+"""Labelled images a class at which the demo compares."""
+
+# The archive that TensorFlow's tutorials use; its checksum as TensorFlow Datasets records it.
+_FLOWERS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
+_FLOWERS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
+_FLOWERS_BYTES = 228_813_984
+
+_FOLDS = 5
+_PIXELS = Preprocess(size=32, resize=32, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Test accuracies, 0 to 1, of the same test images at some number of labelled images a class."""
+
+    per_class: int
+    pretrained: float
+    random: float
+    pixels: float
+
+
+def prepare_photos(name: Name, folder: Path) -> Path:
+    """Make the demo's folder of photos, or fetch it.
+
+    Raises:
+        DataError: scikit-image, which carries the photographs of `materials`, is not installed.
+        DownloadError: the flowers cannot be fetched.
+    """
+    if name == "flowers":
+        place = default_store() / "datasets"
+        place.mkdir(parents=True, exist_ok=True)
+        archive = download(
+            _FLOWERS_URL, place / "flower_photos.tgz", sha256=_FLOWERS_SHA256, size=_FLOWERS_BYTES
+        )
+        return unpack_tar(archive, place / "flower_photos")
+    photos = folder / "photos"
+    write_materials(photos, plant_broken=True)
+    return photos
+
+
+def compare(main: Run, folder: Path, *, store: Path | None, progress: Progress | None) -> list[Comparison]:
+    """Pretrained features against random ones of the same network and against raw pixels.
+
+    Args:
+        main: the run on all photos.
+        folder: where the other runs are written.
+        store: folder of the feature store.
+        progress: told how far each extraction is.
+    """
+
+    def accuracy(config: TrainConfig) -> float:
+        out = folder / f"{config.weights}-{config.per_class}"
+        result = train(config, out=out, force=True, store=store, progress=progress).result
+        return float(result["test"]["accuracy"])
+
+    return [
+        Comparison(
+            per_class=k,
+            pretrained=accuracy(replace(main.config, per_class=k)),
+            random=accuracy(replace(main.config, per_class=k, weights="none")),
+            pixels=pixel_accuracy(main.config.data, k, seed=main.config.seed),
+        )
+        for k in PER_CLASS
+    ]
+
+
+def pixel_accuracy(data: str, per_class: int, *, seed: int) -> float:
+    """Test accuracy of the same head on raw pixels, 32 x 32 RGB, its strength chosen by cross-validation.
+
+    Args:
+        data: folder of photos.
+        per_class: labelled images a class.
+        seed: of splits and folds.
+    """
+    listed = load_dataset(data)
+    pixels = [_pixels(path) for path in listed.paths()]
+    readable = np.array([values is not None for values in pixels], dtype=bool)
+    dataset, _ = assign_splits(listed.subset(readable), seed=seed, per_class=per_class)
+    by_name = dict(zip(listed.names(), pixels, strict=True))
+    features = np.stack([values for name in dataset.names() if (values := by_name[name]) is not None])
+    labels = dataset.labels().astype(np.int64)
+    is_test = dataset.split_names() == "test"
+    x, y = features[~is_test], labels[~is_test]
+    smallest = int(np.bincount(y).min())
+    folds = stratified_folds(y, min(_FOLDS, smallest), seed) if smallest > 1 else None
+    head = fit_head(x, y, n_classes=len(dataset.classes), folds=folds).head
+    predicted = head(torch.from_numpy(features[is_test])).argmax(dim=1).numpy()
+    return float((predicted == labels[is_test]).mean())
+
+
+def _pixels(path: str) -> NDArray[np.float32] | None:
+    """An image's 3,072 values, 0 to 1, or None where it is unreadable."""
+    try:
+        image = prepare_image(decode_image(read_image_file(path)), _PIXELS)
+    except UnreadableImageError:
+        return None
+    return np.asarray(image.flatten().numpy() / 255, dtype=np.float32)

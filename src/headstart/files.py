@@ -1,0 +1,130 @@
+"""Files that are either whole or not there, their checksums, and where headstart keeps its own."""
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+
+from headstart.errors import DiskFullError
+
+STORE_VARIABLE = "HEADSTART_STORE"
+TEMPORARY_SUFFIX = ".tmp"
+"""What `temporary_beside` ends its names with: such a file, found later, is what a killed process left."""
+
+
+def atomic_write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a file so that any other process, now or after a crash, sees all of it or what was there before.
+
+    The bytes go to a temporary file in the same folder, are synced to the disk, and take the file's name in
+    one step. Whatever goes wrong, the temporary file is removed; only a killed process leaves one behind.
+
+    Args:
+        path: the file; its folder exists.
+        data: the bytes, or a function that writes them to the open binary file it is given.
+
+    Raises:
+        DiskFullError: the disk, or the user's quota on it, has no room.
+        OSError: the folder is missing or cannot be written.
+    """
+    temporary = temporary_beside(path)
+    try:
+        with full_disk_explained(path, len(data) if isinstance(data, bytes) else None):
+            # "x" rather than tempfile: a file that others may read, as far as the umask lets them.
+            with temporary.open("xb") as file:
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    data(file)
+            replace_durably(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Make up a free name in the same folder, hence on the same disk: a rename is one step only there.
+
+    The name is hidden, and short whatever `path` is called, so that a long name which is legal stays so.
+    """
+    return path.parent / f".{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, after its bytes and before its name have reached the disk."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename to the disk, where the system can."""
+    if os.name == "nt":  # Windows opens no folder; NTFS keeps renames in its journal
+        return
+    # Some network file systems do not sync folders. The file is whole either way: after a power cut, at
+    # worst, the old one is there.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def full_disk_explained(path: Path, needed: int | None) -> Iterator[None]:
+    """Turn a full disk, or a spent quota, while `path` is written into one clear error.
+
+    Args:
+        path: the file being written, for the message.
+        needed: its size in bytes; None where nobody knows.
+
+    Raises:
+        DiskFullError: instead of the OSError; every other OSError passes through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = human_bytes(shutil.disk_usage(path.parent).free)
+        size = "" if needed is None else f"{human_bytes(needed)} needed, "
+        raise DiskFullError(
+            f"There is no room for {path}: {size}{free} free on its disk ({error.strerror}).\n"
+            "Free some space, or choose a folder on another disk."
+        ) from error
+
+
+def sha256_of_file(path: Path) -> str:
+    """Compute the sha256 of a file's bytes, as 64 lower-case hex digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def default_store() -> Path:
+    """Where features and downloads are kept: HEADSTART_STORE, else headstart's folder in the user's cache."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("headstart", appauthor=False)
+
+
+def human_bytes(n: float) -> str:
+    """Write a number of bytes for people, in powers of 1000: `7 B`, `1.5 kB`, `412 MB`."""
+    size, unit = float(n), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:  # would be written as 1000
+            break
+        size, unit = size / 1000, larger
+    digits = 0 if unit == "B" or size >= 9.95 else 1
+    return f"{size:.{digits}f} {unit}"

@@ -1,0 +1,125 @@
+"""Evaluate a run on a folder of photos."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.datasets import ImageDataset, Problem, load_dataset
+from headstart.errors import DataError
+from headstart.features import FeatureStore, Progress, extract_features
+from headstart.jobs.common import listing, named_problems
+from headstart.metrics import Scores, score_predictions
+from headstart.runs import Predictions, Run, load_run
+from headstart.runtimes import choose_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a run does on a folder of photos.
+
+    Attributes:
+        scores: the figures.
+        predictions: of each image that was judged.
+        classes: names of the run's classes, the order of the probabilities.
+        part: which images were judged, in words.
+        fitted_on: how many images were left out because the run was fitted on them (identical files).
+        problems: what could not be read.
+    """
+
+    scores: Scores
+    predictions: Predictions
+    classes: tuple[str, ...]
+    part: str
+    fitted_on: int
+    problems: tuple[Problem, ...]
+
+
+def evaluate(
+    run: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    store: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge a run on a folder of photos in class folders.
+
+    Where the folder has a test part, that is judged, else all of it; but never an image that the run was fitted
+    on or that chose its strength.
+
+    Args:
+        run: a finished run's folder.
+        data: the photos; their classes are among the run's.
+        store: folder of the feature store; by default the user's own.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: told how far the extraction is, in images.
+
+    Returns:
+        The scores and all predictions.
+
+    Raises:
+        RunError: the folder holds no finished run.
+        DataError: a class is unknown to the run, or no image is left to judge.
+        StoreError: the store cannot be used.
+    """
+    opened = load_run(run)
+    classifier = opened.classifier()
+    listed = load_dataset(data)
+    dataset = listed.subset(listed.rows("test")) if "test" in listed.splits else listed
+    labels = _labels_in(dataset, classifier.classes)
+    got = extract_features(
+        dataset.paths(),
+        classifier.backbone,
+        layer=classifier.cut.name,
+        store=FeatureStore(store),
+        device=choose_device(device),
+        progress=progress,
+    )
+    fitted_on = _shas_fitted_on(opened)
+    fresh = np.array([sha.hex() not in fitted_on for sha in got.features.sha256s], dtype=bool)
+    if not fresh.any():
+        raise DataError(
+            f"No image in {data} can be judged: {len(fresh)} were used to fit this run, "
+            f"{len(got.problems)} cannot be read.\nExpected photos that the run has not seen."
+        )
+    rows = np.flatnonzero(got.readable)[fresh]
+    names = dataset.names()
+    predictions = Predictions(
+        paths=tuple(names[row] for row in rows),
+        labels=labels[rows],
+        probabilities=classifier.probabilities(got.features.load()[fresh]),
+    )
+    return Evaluation(
+        scores=score_predictions(predictions.probabilities, predictions.labels),
+        predictions=predictions,
+        classes=classifier.classes,
+        part="the test part" if dataset is not listed else "all images",
+        fitted_on=int((~fresh).sum()),
+        problems=listed.problems + named_problems(dataset, got),
+    )
+
+
+def _labels_in(dataset: ImageDataset, classes: Sequence[str]) -> NDArray[np.int64]:
+    """The data set's labels as positions in the run's classes: matched by name, never by order."""
+    present = [name for name, n in zip(dataset.classes, dataset.counts(), strict=True) if n]
+    if unknown := [name for name in present if name not in classes]:
+        raise DataError(
+            f"The run does not know {listing(unknown)}.\nIts classes are {listing(list(classes))}; "
+            "class folders must have these names."
+        )
+    position = {name: i for i, name in enumerate(classes)}
+    translated = np.array([position.get(name, -1) for name in dataset.classes], dtype=np.int64)
+    return translated[dataset.labels()]
+
+
+def _shas_fitted_on(run: Run) -> set[str]:
+    """sha256 (hex) of every image the run was fitted on or chosen by."""
+    table = run.images()
+    return {
+        str(sha)
+        for sha, split in zip(table["sha256"].to_pylist(), table["split"].to_pylist(), strict=True)
+        if split != "test"
+    }

@@ -1,0 +1,161 @@
+"""The account of a run: its figures, its warnings, and what they rest on."""
+
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.classifier import Classifier
+from headstart.config import TrainConfig
+from headstart.datasets import (
+    ImageDataset,
+    Problem,
+    Split,
+    SplitRecord,
+    imbalance,
+    overlapping_labels,
+    shared_between_splits,
+)
+from headstart.metrics import Scores
+from headstart.runs import Predictions
+from headstart.training import FittedHead
+
+_IMBALANCE_LIMIT = 10.0
+_NAMED_OVERLAPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """The readable images of a run with their splits and features.
+
+    Attributes:
+        dataset: n readable images, each with a split.
+        record: how they were split.
+        sha256s: of the n files.
+        features: (n, ...) float32.
+        problems: what could not be read.
+        extracted, from_store: forward passes made, and not needed.
+        seconds: of the extraction.
+    """
+
+    dataset: ImageDataset
+    record: SplitRecord
+    sha256s: tuple[bytes, ...]
+    features: NDArray[np.float32]
+    problems: tuple[Problem, ...]
+    extracted: int
+    from_store: int
+    seconds: float
+
+    def part(self, split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Features and labels of one split."""
+        rows = self.dataset.rows(split)
+        return self.features[rows], self.dataset.labels()[rows].astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The scores, and the test images' probabilities."""
+
+    test: Scores
+    validation: Scores | None
+    train: Scores
+    predictions: Predictions
+
+
+def make_result(
+    config: TrainConfig,
+    data: RunData,
+    fitted: FittedHead,
+    classifier: Classifier,
+    judged: Judged,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """The content of `result.json`."""
+    card = classifier.backbone.card
+    return {
+        "test": judged.test.to_dict(),
+        "validation": judged.validation.to_dict() if judged.validation is not None else None,
+        "train": {"accuracy": judged.train.accuracy, "loss": judged.train.log_loss, "n": judged.train.n},
+        "choice": {
+            "rule": str(data.record),
+            "made_on": data.record.choice,
+            "folds": data.record.folds,
+            "strength": fitted.strength,
+        },
+        "backbone": {
+            "name": card.name,
+            "weights": classifier.backbone.weights,
+            "weights_sha256": classifier.backbone.weights_sha256,
+            "licence": card.licence,
+            "layer": classifier.cut.name,
+        },
+        "classes": list(data.dataset.classes),
+        "seconds": dict(seconds),
+        "images": {
+            **{split: len(data.dataset.rows(split)) for split in ("train", "val", "test")},
+            "unreadable": len(data.problems),
+            "passed_over": data.dataset.passed_over,
+            "extracted": data.extracted,
+            "from_store": data.from_store,
+        },
+        "warnings": _warnings(config, data),
+        "environment": _environment(config.device),
+        "data_fingerprint": _fingerprint(data),
+    }
+
+
+def _warnings(config: TrainConfig, data: RunData) -> list[str]:
+    """What a careful person would want to know before believing the figures."""
+    dataset = data.dataset
+    found = list(dataset.notes)
+    if data.problems:
+        found.append(
+            f"{len(data.problems)} files could not be read and were left out; problems.csv lists them."
+        )
+    if (ratio := imbalance(dataset.counts("train"))) > _IMBALANCE_LIMIT and config.class_weights == "none":
+        found.append(
+            f"The largest class has {ratio:.0f} times the training images of the smallest: look at the balanced "
+            "accuracy, and consider --class-weights balanced."
+        )
+    overlaps = overlapping_labels(dataset, data.sha256s)
+    if overlaps:
+        named = "; ".join(" = ".join(overlap.paths) for overlap in overlaps[:_NAMED_OVERLAPS])
+        more = f" and {len(overlaps) - _NAMED_OVERLAPS} more" if len(overlaps) > _NAMED_OVERLAPS else ""
+        found.append(
+            f"{len(overlaps)} images stand in more than one class, as identical files: {named}{more}."
+        )
+    shared = shared_between_splits(dataset, data.sha256s)
+    for (first, second), count in shared.items():
+        if count:
+            found.append(f"{count} {second} images also stand in {first}, as identical files.")
+    return found
+
+
+def _fingerprint(data: RunData) -> str:
+    """sha256 over content, class and split of every image, whatever the files are called."""
+    lines = sorted(
+        f"{split}\t{data.dataset.classes[label]}\t{sha.hex()}"
+        for split, label, sha in zip(
+            data.dataset.split_names(), data.dataset.labels(), data.sha256s, strict=True
+        )
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _environment(device: str) -> dict[str, str]:
+    """Versions and machine."""
+    packages = ("headstart", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "simplejpeg")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "device": device,
+    }

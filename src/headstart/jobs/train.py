@@ -1,0 +1,228 @@
+"""Train a run from a folder of photos."""
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones import Backbone, load_backbone
+from headstart.classifier import Classifier
+from headstart.config import TrainConfig
+from headstart.datasets import ImageDataset, Problem, Split, assign_splits, load_dataset, stratified_folds
+from headstart.errors import DataError
+from headstart.features import FeatureStore, Progress, extract_features
+from headstart.images import decode_image, read_image_file
+from headstart.jobs.common import listing, named_problems
+from headstart.jobs.result import Judged, RunData, make_result
+from headstart.metrics import score_predictions
+from headstart.report import RunRecord, draw_thumbnail, render_report
+from headstart.runs import Predictions, Run, RunWriter, new_run
+from headstart.runtimes import choose_device
+from headstart.training import FittedHead, fit_head
+
+
+def train(
+    config: TrainConfig | str,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a classifier on a folder of photos, judge it, and write it all to a run folder.
+
+    Args:
+        config: the photos and all options; a folder of photos alone stands for all defaults.
+        out: the run folder; by default the next free `runs/NAME-k`.
+        force: replace a finished run that stands there.
+        store: folder of the feature store; by default the user's own.
+        progress: told how far the extraction is, in images.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        DataError: the photos cannot be used as they are.
+        BackboneError: there is no such backbone or layer.
+        RunError: the run folder is taken.
+        StoreError: the store cannot be used.
+        DiskFullError: there is no room for the features or the run.
+    """
+    start = time.perf_counter()
+    config = config if isinstance(config, TrainConfig) else TrainConfig(config)
+    config = replace(config, data=os.path.abspath(config.data), device=choose_device(config.device))  # noqa: PTH100 - links stay
+    listed = load_dataset(config.data)
+    with new_run(config, out, force=force) as writer:
+        backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
+        data = _extract(listed, config, backbone, FeatureStore(store), progress)
+        fitted, fit_seconds = _fit(data, config)
+        classifier = Classifier(
+            backbone=backbone, cut=backbone.cut(config.layer), head=fitted.head, classes=data.dataset.classes
+        )
+        evaluation_start = time.perf_counter()
+        judged = _judge(data, fitted, classifier)
+        seconds = {
+            "extract": data.seconds,
+            "fit": fit_seconds,
+            "evaluate": time.perf_counter() - evaluation_start,
+        }
+        _write(writer, data, fitted, classifier, judged)
+        result = make_result(config, data, fitted, classifier, judged, seconds)
+        result["seconds"]["total"] = time.perf_counter() - start
+        _write_report(writer, config, data, fitted, judged, result)
+        return writer.finish(result)
+
+
+def _extract(
+    listed: ImageDataset,
+    config: TrainConfig,
+    backbone: Backbone,
+    store: FeatureStore,
+    progress: Progress | None,
+) -> RunData:
+    """Split, extract, and leave out what cannot be read, as if it had never been there.
+
+    Which images are unreadable is known only once they have been decoded. So the splits are made again without
+    them: the run is the same as that of a folder from which they were removed.
+    """
+    if listed.splits == ("train",):
+        listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
+    problems = listed.problems
+    extracted, seconds = 0, 0.0
+    while True:
+        dataset, record = assign_splits(listed, seed=config.seed, per_class=config.per_class)
+        _require_classes(dataset, problems)
+        got = extract_features(
+            dataset.paths(),
+            backbone,
+            layer=config.layer,
+            store=store,
+            device=config.device,
+            progress=progress,
+        )
+        extracted, seconds = extracted + got.extracted, seconds + got.seconds
+        if got.readable.all():
+            break
+        problems += named_problems(dataset, got)
+        unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
+        listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
+    return RunData(
+        dataset=dataset,
+        record=record,
+        sha256s=got.features.sha256s,
+        features=got.features.load(),
+        problems=problems,
+        extracted=extracted,
+        from_store=len(dataset) - extracted,
+        seconds=seconds,
+    )
+
+
+def _require_classes(dataset: ImageDataset, problems: Sequence[Problem]) -> None:
+    """Every class has a training image left, and there is something to test on."""
+    counts = dataset.counts("train")
+    if missing := [name for name, n in zip(dataset.classes, counts, strict=True) if not n]:
+        unreadable = f" ({len(problems)} files could not be read)" if problems else ""
+        raise DataError(
+            f"No readable training image is left of {listing(missing)}{unreadable}.\n"
+            "Add photos to these class folders, or remove the folders."
+        )
+    if not len(dataset.rows("test")):
+        raise DataError(
+            "There is no image to test on: no class has three images or more.\nAdd photos, or a test folder."
+        )
+
+
+def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
+    """The head, and the seconds it took."""
+    start = time.perf_counter()
+    features, labels = data.part("train")
+    val_features, val_labels = data.part("val")
+    validated = data.record.choice == "validation"
+    folds = None
+    if data.record.choice == "cross-validation":
+        folds = stratified_folds(labels, data.record.folds, config.seed)
+    fitted = fit_head(
+        features,
+        labels,
+        n_classes=len(data.dataset.classes),
+        validation_features=val_features if validated else None,
+        validation_labels=val_labels if validated else None,
+        folds=folds,
+        class_weights=config.class_weights == "balanced",
+    )
+    return fitted, time.perf_counter() - start
+
+
+def _judge(data: RunData, fitted: FittedHead, classifier: Classifier) -> Judged:
+    """Score the classifier; this is where test is read, once, after every choice has been made."""
+    features, labels = data.part("test")
+    predictions = Predictions(
+        paths=tuple(data.dataset.names("test")),
+        labels=labels,
+        probabilities=classifier.probabilities(features),
+    )
+    validation = None
+    if fitted.validation_probabilities is not None:
+        held_out: Split = "val" if data.record.choice == "validation" else "train"
+        validation = score_predictions(fitted.validation_probabilities, data.part(held_out)[1])
+    fitted_on = [data.part("train"), data.part("val")]
+    train_scores = score_predictions(
+        np.concatenate([classifier.probabilities(part) for part, _ in fitted_on if len(part)]),
+        np.concatenate([truth for part, truth in fitted_on if len(part)]),
+    )
+    return Judged(
+        test=score_predictions(predictions.probabilities, labels),
+        validation=validation,
+        train=train_scores,
+        predictions=predictions,
+    )
+
+
+def _write(
+    writer: RunWriter, data: RunData, fitted: FittedHead, classifier: Classifier, judged: Judged
+) -> None:
+    """Everything but the report and the result."""
+    writer.classifier(classifier)
+    writer.predictions(judged.predictions, data.dataset.classes)
+    writer.images(
+        {
+            "path": data.dataset.names(),
+            "class": [data.dataset.classes[label] for label in data.dataset.labels()],
+            "split": list(data.dataset.split_names()),
+            "sha256": [sha.hex() for sha in data.sha256s],
+        }
+    )
+    writer.history([asdict(point) for point in fitted.path])
+    writer.problems(data.problems)
+
+
+def _write_report(
+    writer: RunWriter,
+    config: TrainConfig,
+    data: RunData,
+    fitted: FittedHead,
+    judged: Judged,
+    result: dict[str, Any],
+) -> None:
+    """The report and its figures."""
+    paths = dict(zip(data.dataset.names(), data.dataset.paths(), strict=True))
+    record = RunRecord(
+        name=Path(config.data).name,
+        result=result,
+        classes=data.dataset.classes,
+        paths=judged.predictions.paths,
+        labels=judged.predictions.labels,
+        probabilities=judged.predictions.probabilities,
+        history=[asdict(point) for point in fitted.path],
+        problems=[(problem.path, problem.reason) for problem in data.problems],
+        config=asdict(config),
+        command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
+    )
+    rendered = render_report(record, lambda name: draw_thumbnail(decode_image(read_image_file(paths[name]))))
+    writer.report(rendered)

@@ -1,0 +1,22 @@
+"""Figures, and one self-contained page that tells what a run has found. Data in, bytes and text out."""
+
+from headstart.report.page import RenderedReport, render_report
+from headstart.report.photos import (
+    MOST_PHOTOS,
+    PredictedPhoto,
+    draw_prediction,
+    draw_predictions,
+    draw_thumbnail,
+)
+from headstart.report.record import RunRecord
+
+__all__ = [
+    "MOST_PHOTOS",
+    "PredictedPhoto",
+    "RenderedReport",
+    "RunRecord",
+    "draw_prediction",
+    "draw_predictions",
+    "draw_thumbnail",
+    "render_report",
+]
