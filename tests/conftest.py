@@ -1,8 +1,17 @@
-"""What all tests share: the way to the real photos, and a store of their own."""
+"""What all tests share: the way to the real photos, a store of their own, a tiny backbone and drawn photos."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from headstart.backbones import Backbone, BackboneCard, build_network
+from headstart.backbones.backbone import sha256_of_tensors
+from headstart.images import Preprocess
+
+DrawPhotos = Callable[..., Path]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -19,3 +28,63 @@ def shared() -> Path:
 def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test touches the store of the person who runs it."""
     monkeypatch.setenv("HEADSTART_STORE", str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture
+def tiny_backbone() -> Backbone:
+    """A backbone of 0.1 M random weights for images of 32 pixels: all of headstart, in milliseconds.
+
+    Its architecture is one of timm's, so a classifier on top of it can be saved and loaded like any other.
+    """
+    card = BackboneCard(
+        name="tiny",
+        source="bundled",
+        architecture="test_efficientnet",
+        arguments={"num_classes": 10},
+        preprocess=Preprocess(size=32, resize=36, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3),
+        licence="Apache-2.0",
+        parameters=101_766,
+        weights_sha256="",
+        weights_here=True,
+        get_weights="",
+        aliases={"pooled": "global_pool.flatten", "last": "global_pool.flatten"},
+        summary="random weights, for tests",
+    )
+    network = build_network(card, seed=0)
+    return Backbone(
+        card=card, network=network, weights="none", weights_sha256=sha256_of_tensors(network.state_dict())
+    )
+
+
+@pytest.fixture
+def draw_photos() -> DrawPhotos:
+    """`draw_photos(folder, classes=("brick", ...), per_class=8, seed=0)` draws FOLDER/CLASS/NN.jpg and returns FOLDER."""
+
+    def draw(
+        folder: Path, *, classes: Sequence[str] = ("brick", "grass", "sky"), per_class: int = 8, seed: int = 0
+    ) -> Path:
+        for label, name in enumerate(classes):
+            (folder / name).mkdir(parents=True)
+            for i in range(per_class):
+                pixels = _texture(label, np.random.default_rng((seed, label, i)))
+                Image.fromarray(pixels).save(folder / name / f"{i:02}.jpg", quality=90)
+        return folder
+
+    return draw
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, draw_photos: DrawPhotos) -> Path:
+    """PHOTOS/CLASS/NN.jpg: three classes of eight small JPEGs that differ in colour and grain, by seed."""
+    return draw_photos(tmp_path / "photos")
+
+
+def _texture(label: int, rng: np.random.Generator) -> np.ndarray:
+    """(44, 56, 3) uint8: stripes in the class's direction and colour, with light, phase and noise of its own."""
+    y, x = np.mgrid[:44, :56]
+    angle = 0.9 * label + rng.normal(0, 0.1)
+    wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) / rng.uniform(2.5, 3.5) + rng.uniform(0, 6))
+    colour = np.random.default_rng(label).uniform(60, 200, 3)
+    light = rng.uniform(0.8, 1.2) * (1 + rng.normal(0, 0.2) * x / 56)
+    pixels = light[..., None] * (colour + 45 * wave[..., None]) + rng.normal(0, 12, (44, 56, 3))
+    return np.clip(pixels, 0, 255).astype(np.uint8)

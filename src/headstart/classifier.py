@@ -162,7 +162,7 @@ class Classifier:
         return cls(
             backbone=backbone,
             cut=cut,
-            head=linear_head(head["1.weight"], head["1.bias"]),
+            head=linear_head(head["weight"], head["bias"]),
             classes=tuple(description["classes"]),
         )
 

@@ -242,9 +242,7 @@ def _copy(source: _Source, response: http.client.HTTPResponse, file: BinaryIO, o
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read1(
-            _CHUNK
-        )  # what has come so far: `read` would lose it when the rest does not come
+        return response.read1(_CHUNK)  # `read` would lose what has come when the rest does not
     except (OSError, http.client.HTTPException) as error:
         raise _CutOffError(_reason(error)) from error
 

@@ -8,6 +8,7 @@ operation that makes it, as torchvision's tracer names it (`blocks.6.0.bn3`, `gl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import dropwhile, takewhile
 from math import prod
 from typing import Any
 
@@ -66,13 +67,14 @@ class CutNetwork:
 
     def __init__(self, network: nn.Module, *, size: int) -> None:
         self.network = network
-        was_training = network.training
+        modes = [(module, module.training) for module in network.modules()]
         try:
             self._train = _trace(network.train())
             self._eval = _trace(network.eval())
+            self.cuts = self._find(size)
         finally:
-            network.train(was_training)
-        self.cuts = self._find(size)
+            for module, training in modes:  # one by one: parts of it may be frozen in another mode
+                module.training = training
 
     def _find(self, size: int) -> Mapping[str, Cut]:
         """All legal cuts, from the pixels to the output."""
@@ -136,24 +138,44 @@ def _dominators(graph: fx.Graph) -> list[fx.Node]:
     In a topological order of the nodes that lie on such a path, a node is a dominator exactly when no edge
     jumps over it; one sweep that remembers how far the edges so far reach finds them all.
     """
-    between = _from_pixels(graph) & _needed_for(_output(graph))
-    path = [node for node in graph.nodes if node in between and node.op != "output"]
+    flow = _flow(graph)
+    path = _between(graph, flow)
     position = {node: i for i, node in enumerate(path)}
     found, reach = [], 0
     for i, node in enumerate(path):
         if reach <= i and node.op != "placeholder":
             found.append(node)
-        reach = max([reach, *(position.get(user, i) for user in node.users)])
+        reach = max([reach, *(position.get(user, i) for user in flow[node])])
     return found
 
 
-def _from_pixels(graph: fx.Graph) -> set[fx.Node]:
-    """The input and every node that depends on it."""
-    found: set[fx.Node] = set()
+def _flow(graph: fx.Graph) -> dict[fx.Node, set[fx.Node]]:
+    """Where data goes from each node: to its users, and by way of an effect to what reads its arguments later."""
+    position = {node: i for i, node in enumerate(graph.nodes)}
+    flow = {node: set(node.users) for node in graph.nodes}
+    for effect in _effects(graph):
+        for source in effect.all_input_nodes:
+            flow[effect].update(user for user in source.users if position[user] > position[effect])
+    return flow
+
+
+def _effects(graph: fx.Graph) -> list[fx.Node]:
+    """Nodes whose value nobody uses: they are there for what they do, as `mask.div_(keep)` in a drop path."""
+    return [node for node in graph.nodes if not node.users and node.op not in {"placeholder", "output"}]
+
+
+def _between(graph: fx.Graph, flow: Mapping[fx.Node, set[fx.Node]]) -> list[fx.Node]:
+    """The nodes on some path from the pixels to the output, without the output itself, in order."""
+    from_pixels: set[fx.Node] = set()
     for node in graph.nodes:
-        if node.op == "placeholder" or any(source in found for source in node.all_input_nodes):
-            found.add(node)
-    return found
+        if node.op == "placeholder" or node in from_pixels:
+            from_pixels |= {node, *flow[node]}
+    output = _output(graph)
+    to_output = {output}
+    for node in reversed(graph.nodes):
+        if flow[node] & to_output:
+            to_output.add(node)
+    return [node for node in graph.nodes if node in from_pixels & to_output and node is not output]
 
 
 class _ShapeRecorder(fx.Interpreter):
@@ -214,7 +236,8 @@ def _prefix_graph(traced: _Traced, name: str) -> fx.Graph:
     cut = traced.node(name)
     graph = fx.Graph(tracer_cls=NodePathTracer)
     copies: dict[fx.Node, fx.Node] = {}
-    needed = _needed_for(cut)
+    before = set(takewhile(lambda node: node is not cut, traced.graph.nodes))
+    needed = _needed_for(cut, *(effect for effect in _effects(traced.graph) if effect in before))
     for node in traced.graph.nodes:
         if node in needed:
             copies[node] = graph.node_copy(node, copies.__getitem__)
@@ -229,7 +252,9 @@ def _suffix_graph(traced: _Traced, name: str) -> fx.Graph:
     features = graph.placeholder("features")
     # Without the clone, an in-place operation first in the suffix would overwrite the caller's features.
     copies = {cut: graph.call_function(torch.clone, (features,))}
-    needed = _needed_for(output, given=cut)
+    after = set(dropwhile(lambda node: node is not cut, traced.graph.nodes))
+    effects = [node for node in _effects(traced.graph) if node in after and _follows(node, cut)]
+    needed = _needed_for(output, *effects, given=cut)
     for node in traced.graph.nodes:
         if node in needed and node is not cut and node is not output:
             copies[node] = graph.node_copy(node, copies.__getitem__)
@@ -242,10 +267,15 @@ def _output(graph: fx.Graph) -> fx.Node:
     return output
 
 
-def _needed_for(target: fx.Node, given: fx.Node | None = None) -> set[fx.Node]:
-    """The target and every node it depends on, looking no further back than `given`."""
+def _follows(node: fx.Node, cut: fx.Node) -> bool:
+    """Whether the node can be computed from the cut on, without the pixels."""
+    return all(source.op != "placeholder" for source in _needed_for(node, given=cut))
+
+
+def _needed_for(*targets: fx.Node, given: fx.Node | None = None) -> set[fx.Node]:
+    """The targets and every node they depend on, looking no further back than `given`."""
     needed: set[fx.Node] = set()
-    waiting = [target]
+    waiting = list(targets)
     while waiting:
         node = waiting.pop()
         if node not in needed:

@@ -56,7 +56,7 @@ def predict(
     predictions = classifier.predict(paths, top=top, device=device)
     if csv_ is not None:
         atomic_write(csv_, _csv(predictions))
-    if figure is not None:
+    if figure is not None and any(prediction.problem is None for prediction in predictions):
         atomic_write(figure, _figure(predictions, top))
     if json_:
         out.print(json.dumps([_as_json(p) for p in predictions], indent=2, ensure_ascii=False), markup=False)

@@ -34,7 +34,7 @@ PHOTOS: Final = (
 """The photographs, each of which gives a class of its name."""
 
 _LARGEST_SIDE = 512  # pixels; a patch of a much larger photograph would show next to nothing
-_SIDES = (48, 160)  # pixels, smallest and largest patch
+_SIDES = (32, 128)  # pixels, smallest and largest patch
 _CONTRASTS = (10.0, 60.0)  # grey levels, standard deviation within a patch
 _BRIGHTNESSES = (70.0, 185.0)  # grey levels, mean of a patch
 _FLATTEST = 4.0  # grey levels: a patch of less contrast is sky or margin, and another is drawn
@@ -124,7 +124,14 @@ def _write_patches(folder: Path, photo: Grey, count: int, seed: list[int]) -> No
 
 
 def draw_patch(photo: Grey, rng: np.random.Generator) -> Grey:
-    """Cut a random square out of a photograph, (height, width) uint8, and hide its turn, brightness and contrast.
+    """Cut a random square out of a photograph and hide its turn, brightness and contrast.
+
+    Args:
+        photo: (height, width) uint8, no side under 32 pixels.
+        rng: where everything random comes from.
+
+    Returns:
+        (side, side) uint8, of 32 to 128 pixels.
 
     Raises:
         ValueError: a thousand draws have met nothing but flat areas.
@@ -141,7 +148,8 @@ def draw_patch(photo: Grey, rng: np.random.Generator) -> Grey:
     turned = np.rot90(square, int(rng.integers(4)))
     contrast, brightness = rng.uniform(*_CONTRASTS), rng.uniform(*_BRIGHTNESSES)
     relit = (turned - turned.mean()) / turned.std() * contrast + brightness
-    return np.clip(np.rint(relit), 0, 255).astype(np.uint8)
+    patch: Grey = np.clip(np.rint(relit), 0, 255).astype(np.uint8)
+    return patch
 
 
 def _png(patch: Grey) -> bytes:

@@ -191,6 +191,7 @@ class _Job:
         self._sha256s: list[bytes | None] = []
         self._problems: list[Problem] = []
         self._paths: list[str] = []
+        self._sound: set[bytes] = set()  # images whose stored features have been checked
         self._started: set[bytes] = set()  # images whose forward pass this job makes
         self._remember: list[tuple[str, FileStamp, int, bytes]] = []
         self._done = 0
@@ -200,8 +201,8 @@ class _Job:
         self._paths = paths
         self._sha256s = self._store.known_files(paths)
         known = list(dict.fromkeys(sha for sha in self._sha256s if sha is not None))
-        sound = self._store.check_rows(self._key, known)
-        todo = [i for i, sha in enumerate(self._sha256s) if sha is None or sha not in sound]
+        self._sound = self._store.check_rows(self._key, known)
+        todo = [i for i, sha in enumerate(self._sha256s) if sha is None or sha not in self._sound]
         self._done = len(paths) - len(todo)
         report: Progress = progress if progress is not None else _silent
         report(self._done, len(paths))
@@ -232,15 +233,22 @@ class _Job:
         now = time.time_ns()
         try:
             stamp = file_stamp(path)
+        except (OSError, ValueError) as error:
+            return Problem(path=path, reason=file_reason(error))
+        try:
             data = read_image_file(path)
             sha = hashlib.sha256(data).digest()
-            known = self._store.present(self._key, [sha])
-            pixels = None if known else prepare_image(decode_image(data), self._preprocess)
-        except OSError as error:
-            return Problem(path=path, reason=file_reason(error))
+            pixels = None if self._in_store(sha) else prepare_image(decode_image(data), self._preprocess)
         except UnreadableImageError as error:
             return Problem(path=path, reason=str(error))
         return _Read(path=path, stamp=stamp, hashed_ns=now, sha256=sha, pixels=pixels)
+
+    def _in_store(self, sha256: bytes) -> bool:
+        """Whether sound features of the image are there; runs in a worker."""
+        if sha256 not in self._sound:
+            # The whole shard at once: its other images are likely to be met next.
+            self._sound.update(self._store.check_neighbours(self._key, sha256))
+        return sha256 in self._sound
 
     def _fresh(
         self, reads: Iterable[tuple[int, _Read | Problem]], report: Progress

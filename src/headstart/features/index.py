@@ -72,11 +72,26 @@ class Index:
         self._db = sqlite3.connect(
             uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._prepare(read_only=read_only)
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def _prepare(self, *, read_only: bool) -> None:
         if not read_only:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
         self._db.execute("SELECT count(*) FROM keys").fetchone()  # fails here, not later, on a damaged file
+
+    @property
+    def sound(self) -> bool:
+        """Whether the whole database can be read; looks at every page."""
+        try:
+            return bool(self._query("PRAGMA quick_check(1)", []) == [("ok",)])
+        except sqlite3.DatabaseError:
+            return False
 
     def close(self) -> None:
         """Close the database."""
@@ -90,10 +105,10 @@ class Index:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # SQLite has rolled back on its own after some errors
+                    self._db.execute("ROLLBACK")
 
     # Rows and shards
 

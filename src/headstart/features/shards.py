@@ -1,8 +1,8 @@
 """Shards: immutable files with the features of some hundreds of images.
 
 A shard is a safetensors file with three tensors: `features` (n, ...), `sha256` (n, 32) of the images, and
-`crc32` (n,), each row's checksum over its image's sha256 and its features. A flipped byte anywhere breaks
-either the file's header or some row's checksum.
+`crc32` (n,), each row's checksum over its type, its image's sha256 and its features. A flipped byte anywhere
+breaks either the file's header or some row's checksum.
 """
 
 import zlib
@@ -79,4 +79,6 @@ def read_shard(path: Path) -> Shard | None:
 
 
 def _checksum(sha256: bytes, row: NDArray[Any]) -> int:
-    return zlib.crc32(np.ascontiguousarray(row).data, zlib.crc32(sha256))
+    # With the type: one byte of the header makes integers of floats, without moving a byte of the rows.
+    kind = f"{row.dtype.str} {row.shape}".encode()
+    return zlib.crc32(np.ascontiguousarray(row).data, zlib.crc32(sha256, zlib.crc32(kind)))

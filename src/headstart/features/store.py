@@ -27,6 +27,8 @@ from headstart.files import atomic_write, default_store
 
 _LAYOUT = "v1"
 _KEY_FILE = "key.json"
+_INDEX_FILE = "index.sqlite"
+_LOCK_FILE = "index.lock"
 # A file that changed within this time before it was read may have changed again within one tick of its
 # file system's clock (two seconds on FAT): such an entry is distrusted, as git distrusts "racy" ones.
 _RACY_NS = 2_000_000_000
@@ -134,11 +136,6 @@ class FeatureStore:
             if self._differs(key.digest):
                 self._adopt(key.digest)
 
-    def present(self, key: StoreKey, sha256s: Sequence[bytes]) -> set[bytes]:
-        """Which of these images have their features in the store."""
-        with self._explained():
-            return set(self._index.locate(key.digest, sha256s))
-
     def append(self, key: StoreKey, features: NDArray[Any], sha256s: Sequence[bytes]) -> None:
         """Write rows as a new shard and enter it; rows that another process has entered meanwhile are left out.
 
@@ -192,6 +189,15 @@ class FeatureStore:
                 self._index.touch(key.digest, used)
         return sound
 
+    def check_neighbours(self, key: StoreKey, sha256: bytes) -> set[bytes]:
+        """As `check_rows`, for one image and all others in the same shard; empty where it is in none."""
+        with self._explained():
+            name = self._index.locate(key.digest, [sha256]).get(sha256)
+        if name is None:
+            return set()
+        neighbours = sound_rows(read_shard(self._folder_of(key.digest) / name))
+        return self.check_rows(key, [sha256, *(neighbours.keys() - {sha256})])
+
     # Care
 
     def records(self) -> list[ShardRecord]:
@@ -228,6 +234,10 @@ class FeatureStore:
     def repair(self) -> StoreCheck:
         """Remove what is no shard and what killed processes left, and rebuild the index; returns what it found."""
         self._must_write()
+        if not self._index.sound:
+            with self._explained(), FileLock(self._folder / _LOCK_FILE):
+                self._index.close()
+                self._index = self._replace_index()
         found = self.verify()
         for path in self._stale_files():
             path.unlink(missing_ok=True)
@@ -249,10 +259,11 @@ class FeatureStore:
                 break
             gone.append(record)
             excess -= record.bytes
+        # Inside the transaction, lest another process finds the files meanwhile and takes them in again.
         with self._explained(), self._index.transaction():
             self._index.drop_shards(record.id for record in gone)
-        for record in gone:
-            (self._folder_of(record.digest) / record.name).unlink(missing_ok=True)
+            for record in gone:
+                (self._folder_of(record.digest) / record.name).unlink(missing_ok=True)
         return len(gone), sum(record.bytes for record in gone)
 
     # Inside
@@ -295,27 +306,27 @@ class FeatureStore:
                 self._index.add_shard(digest, name, on_disk[name].stat().st_size, good)
 
     def _open_index(self) -> Index:
-        path = self._folder / "index.sqlite"
-        try:
-            return Index(path, read_only=self.read_only)
-        except sqlite3.OperationalError:
-            raise  # locked, full, unreachable: the file itself may be sound
-        except sqlite3.DatabaseError:
-            self._must_write()
-            _log.warning("The store's index is damaged; it is rebuilt from the shards.")
-            return self._replace_index(path)
-
-    def _replace_index(self, path: Path) -> Index:
-        """Put a damaged index aside and make a new one from the shards; one process at a time."""
-        with FileLock(self._folder / "index.lock"):
+        path = self._folder / _INDEX_FILE
+        if self.read_only:
+            return Index(path, read_only=True)
+        # One process at a time: SQLite does not wait for another one that is just making the same database.
+        with FileLock(self._folder / _LOCK_FILE):
             try:
-                return Index(path, read_only=False)  # another process was first
+                return Index(path, read_only=False)
+            except sqlite3.OperationalError:
+                raise  # locked, full, unreachable: the file itself may be sound
             except sqlite3.DatabaseError:
-                for suffix in ("", "-wal", "-shm"):
-                    Path(f"{path}{suffix}").unlink(missing_ok=True)
-            self._index = Index(path, read_only=False)
-            self._rebuild()
-            return self._index
+                return self._replace_index()
+
+    def _replace_index(self) -> Index:
+        """Remove a damaged index and make a new one from the shards; under the lock file."""
+        _log.warning("The store's index is damaged; it is rebuilt from the shards.")
+        path = self._folder / _INDEX_FILE
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        self._index = Index(path, read_only=False)
+        self._rebuild()
+        return self._index
 
     def _rebuild(self) -> None:
         """Make every row of the index anew from the shards on disk."""

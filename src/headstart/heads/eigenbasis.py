@@ -54,7 +54,7 @@ class Design:
         flat = coefficients.flatten(0, 1)
         weights = self.basis.spread(flat[:, :-1]) / self.scale
         biases = flat[:, -1] - weights @ self.mean
-        return weights.float().unflatten(0, (strengths, classes)), biases.float().view(strengths, classes)
+        return weights.float().view(strengths, classes, -1), biases.float().view(strengths, classes)
 
 
 def build_design(features: Tensor, sample_weights: Tensor) -> Design:
@@ -180,8 +180,8 @@ def _eigenvectors(scaled: _Scaled, sample_weights: Tensor) -> tuple[Tensor, Tens
     width = scaled.features.shape[1]
     covariance = torch.zeros(width, width, dtype=torch.float64, device=scaled.features.device)
     for block, values in scaled.row_blocks():
-        values *= sample_weights[block, None].sqrt()
-        covariance.addmm_(values.T, values, alpha=1 / len(scaled.features))
+        weighted = values * sample_weights[block, None]
+        covariance.addmm_(weighted.T, values, alpha=1 / len(scaled.features))
     variances, vectors = torch.linalg.eigh(covariance)
     del covariance  # before the rows are made: the two together would be the peak
     rows = _with_intercept(len(scaled.features), width, scaled.features.device)
@@ -195,8 +195,8 @@ def _row_space(scaled: _Scaled, sample_weights: Tensor) -> tuple[Tensor, Tensor,
     n, roots = len(scaled.features), sample_weights.sqrt()[:, None]
     gram = torch.zeros(n, n, dtype=torch.float64, device=scaled.features.device)
     for _, columns in scaled.column_blocks():
-        columns *= roots
-        gram.addmm_(columns, columns.T)
+        weighted = columns * roots
+        gram.addmm_(weighted, weighted.T)
     squares, vectors = torch.linalg.eigh(gram)
     # Centring and repeated images leave axes along which nothing varies.
     kept = squares > squares[-1].clamp_min(0) * n * torch.finfo(torch.float64).eps

@@ -3,14 +3,14 @@
 L-BFGS with what the path gives for free:
 
 * each strength starts where the last one ended, and its first direction is the last step along the path (a secant
-  predictor), with the length found by the line search;
-* curvature pairs outlive their strength: the penalty's part of a pair is known exactly, so the loss's part alone is
+  predictor), with a length found by the line search;
+* curvature pairs outlive their strength: the penalty's part of a pair is known exactly, so only the loss's part is
   kept;
-* the first Hessian is diagonal in the eigenbasis: a class's mean p(1 - p) times an axis' variance (Boehning's
-  bound, made local), plus the strength;
+* the first Hessian is diagonal in the eigenbasis: a class's mean p(1 - p) times an axis' variance (Böhning's bound
+  of 1992, made local), plus the strength;
 * logits are linear along a direction, so that a line search costs no product with the features.
 
-The large products are made in float32; losses, sums and steps in float64.
+The large products are made in float32 while that suffices; losses, sums and steps in float64.
 """
 
 import math
@@ -25,8 +25,10 @@ from headstart.heads.eigenbasis import Design
 
 _MEMORY = 10  # curvature pairs kept
 _MAX_ITERATIONS = 1000  # for one strength; about 3 are usual
-_SLOPE_LEFT = 0.2  # a line search ends when this part of the slope is left
+_PATIENCE = 20  # iterations without a smaller gap, after which rounding leaves no more to gain
+_SLOPE_LEFT = 0.2  # a line search ends when at most this part of the slope is left
 _MAX_TRIALS = 40
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,49 +49,43 @@ def fit_path(
 ) -> Iterator[Fit]:
     """Fit each strength in turn; they should come strongest first.
 
-    A strength ends when its gap is at most `tolerance`, or when float32 products show no further way down: the
-    `gap` of each `Fit` says how far it got.
+    A strength ends when its gap is at most `tolerance`. Where float32 products show no way there (very weak
+    strengths, features of very different scales), it and all after it go on in float64; where that ends too, the
+    `gap` of the `Fit` says how far it got.
 
     Args:
         design: the features, n rows.
-        labels: (n,) int64, of which each class 0 .. K - 1 has at least one with a positive weight.
+        labels: (n,) int64; of each class 0 .. K - 1 there is a row with a positive weight.
         sample_weights: (n,) float64 with mean 1.
         strengths: lambda, positive.
         tolerance: relative to the objective.
     """
-    loss = _Loss(design, labels, sample_weights)
-    point, pairs, last = loss.start(), _Pairs(), None
+    loss = _Loss(design, labels, sample_weights, torch.float32)
+    point, pairs, predictor = loss.start(), _Pairs(), None
     for strength in strengths:
-        penalty = strength * loss.penalised
         begin = point
-        predictor = None if last is None else _Direction.between(last, point)
-        point, iterations = _minimise(loss, point, penalty, pairs, predictor, tolerance)
-        last = begin
-        yield Fit(
-            coefficients=point.coefficients,
-            objective=point.objective(penalty),
-            gap=loss.gap(point, penalty),
-            iterations=iterations,
-        )
+        point, gap, iterations = _minimise(loss, begin, strength, pairs, predictor, tolerance)
+        if gap > tolerance and loss.products == torch.float32:
+            loss, pairs = _Loss(design, labels, sample_weights, torch.float64), _Pairs()
+            point, gap, more = _minimise(loss, loss.at(point.coefficients), strength, pairs, None, tolerance)
+            iterations += more
+        predictor = _Direction.between(begin, point)
+        objective = loss.objective(point, strength)
+        yield Fit(coefficients=point.coefficients, objective=objective, gap=gap, iterations=iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Point:
-    """Coefficients (K, r + 1) with their logits and residuals (n, K), and the loss with its gradient; all float64."""
+    """Coefficients (K, r + 1) with the logits and probabilities (n, K) that they give; float64."""
 
     coefficients: Tensor
     logits: Tensor
-    loss: float
-    residuals: Tensor
-    gradient: Tensor
-
-    def objective(self, penalty: Tensor) -> float:
-        return self.loss + 0.5 * float((penalty * self.coefficients.square()).sum())
+    probabilities: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Direction:
-    """A change of the coefficients (K, r + 1), and of the logits (n, K) with it."""
+    """A change of the coefficients (K, r + 1), and what it does to the logits (n, K); float64."""
 
     coefficients: Tensor
     logits: Tensor
@@ -100,59 +96,191 @@ class _Direction:
 
 
 class _Loss:
-    """The weighted mean cross-entropy over the rows of a design."""
+    """The weighted mean cross-entropy over the rows of a design, and the L2 penalty beside it.
 
-    def __init__(self, design: Design, labels: Tensor, sample_weights: Tensor) -> None:
+    Products with the rows are made in the dtype `products`.
+    """
+
+    def __init__(self, design: Design, labels: Tensor, sample_weights: Tensor, products: torch.dtype) -> None:
+        self.products = products
         self.rows, self.variances, self.labels = design.rows, design.variances, labels[:, None]
-        self.shares = sample_weights[:, None] / len(labels)
+        self.shares = sample_weights / len(labels)
         self.penalised = torch.ones_like(self.variances)
         self.penalised[-1] = 0  # the intercept
         self.classes = int(labels.max()) + 1
+        # Rows at once: all in float32, as they are; in float64, few enough for their copy to take 16 MB.
+        few = max(1, 2_000_000 // len(self.variances))
+        self.block = len(labels) if products == self.rows.dtype else few
 
     def start(self) -> _Point:
         """All coefficients 0."""
-        zeros = self.variances.new_zeros(self.classes, len(self.variances))
-        return self._finish(zeros, zeros.new_zeros(len(self.rows), self.classes))
+        return self.at(self.variances.new_zeros(self.classes, len(self.variances)))
+
+    def at(self, coefficients: Tensor) -> _Point:
+        """The point with these coefficients."""
+        logits = self.along(coefficients).logits
+        return _Point(coefficients=coefficients, logits=logits, probabilities=logits.softmax(1))
 
     def along(self, coefficients: Tensor) -> _Direction:
-        """The direction with these coefficients."""
-        return _Direction(coefficients=coefficients, logits=(self.rows @ coefficients.float().T).double())
+        """The direction that changes the coefficients so."""
+        columns = coefficients.T.to(self.products)
+        logits = torch.cat([rows.to(self.products) @ columns for rows in self._blocks()])
+        return _Direction(coefficients=coefficients, logits=logits.double())
 
     def moved(self, point: _Point, direction: _Direction, length: float) -> _Point:
-        """The point that lies `length` along the direction."""
-        return self._finish(
-            point.coefficients + length * direction.coefficients, point.logits + length * direction.logits
+        """The point that lies `length` along the direction; no product with the features."""
+        logits = torch.add(point.logits, direction.logits, alpha=length)
+        coefficients = torch.add(point.coefficients, direction.coefficients, alpha=length)
+        return _Point(coefficients=coefficients, logits=logits, probabilities=logits.softmax(1))
+
+    def objective(self, point: _Point, strength: float) -> float:
+        """The loss with its penalty."""
+        losses = point.logits.logsumexp(1) - point.logits.gather(1, self.labels)[:, 0]
+        squares = (self.penalised * point.coefficients.square()).sum()
+        return float(self.shares @ losses + 0.5 * strength * squares)
+
+    def gradient(self, point: _Point) -> Tensor:
+        """The loss's gradient (K, r + 1), without the penalty."""
+        residuals = point.probabilities.scatter_add(
+            1, self.labels, -torch.ones_like(self.labels, dtype=torch.float64)
+        )
+        residuals = residuals.mul_(self.shares[:, None]).to(self.products)
+        gradient = residuals.new_zeros(self.classes, len(self.variances))
+        for part, rows in zip(residuals.split(self.block), self._blocks(), strict=True):
+            gradient.addmm_(part.T, rows.to(self.products))
+        return gradient.double()
+
+    def slope(self, point: _Point, direction: _Direction, strength: float) -> float:
+        """The objective's first derivative along the direction."""
+        expected = torch.linalg.vecdot(point.probabilities, direction.logits)
+        slopes = expected - direction.logits.gather(1, self.labels)[:, 0]
+        return float(self.shares @ slopes) + strength * self._penalised_dot(point.coefficients, direction)
+
+    def bend(self, point: _Point, direction: _Direction, strength: float) -> float:
+        """The objective's second derivative along the direction."""
+        expected = torch.linalg.vecdot(point.probabilities, direction.logits)[:, None]
+        variances = torch.linalg.vecdot(point.probabilities, (direction.logits - expected).square_())
+        return float(self.shares @ variances) + strength * self._penalised_dot(
+            direction.coefficients, direction
         )
 
-    def residuals(self, logits: Tensor) -> tuple[float, Tensor]:
-        """The loss, and its derivative by each logit."""
-        log_p = logits.log_softmax(1)
-        loss = -float((self.shares * log_p.gather(1, self.labels)).sum())
-        residuals = log_p.exp_()
-        residuals.scatter_add_(1, self.labels, residuals.new_full((1, 1), -1.0).expand_as(self.labels))
-        return loss, residuals.mul_(self.shares)
-
-    def curvature(self, logits: Tensor) -> Tensor:
+    def curvature(self, point: _Point) -> Tensor:
         """The weighted mean of p (1 - p) of each class, (K,)."""
-        p = logits.softmax(1)
-        return (self.shares * p * (1 - p)).sum(0)
+        p = point.probabilities
+        return (self.shares @ (p - p.square())).clamp_min(_TINY)
 
-    def gap(self, point: _Point, penalty: Tensor) -> float:
-        """A bound on (objective - optimum) / objective.
+    def gap(self, point: _Point, strength: float, gradient: Tensor, curvature: Tensor) -> float:
+        """A bound on (objective - optimum) / objective, given the objective's gradient.
 
-        The objective is strongly convex in the weights with the strength as its modulus, so |gradient|^2 /
-        (2 strength) bounds what is left there; this is the duality gap for the dual point that the residuals make. The
-        intercepts have no penalty, and are counted by their curvature, four times over.
+        In the weights the objective is strongly convex with the strength as its modulus, so |gradient|^2 / (2 strength)
+        bounds what is left; it is also the duality gap of the dual point that the residuals make. The intercepts
+        have no penalty: they are counted by their own curvature, at least twice over.
         """
-        gradient = point.gradient + penalty * point.coefficients
-        left = float(gradient[:, :-1].square().sum()) / (2 * float(penalty[0]) if len(penalty) > 1 else 1)
-        curvature = self.curvature(point.logits).clamp_min(torch.finfo(torch.float64).tiny)
-        left += float((gradient[:, -1].square() / curvature).sum())
-        return left / max(point.objective(penalty), torch.finfo(torch.float64).tiny)
+        squares = gradient.square()
+        left = squares[:, :-1].sum() / (2 * strength) + (squares[:, -1] / curvature).sum()
+        return float(left) / max(self.objective(point, strength), _TINY)
 
-    def _finish(self, coefficients: Tensor, logits: Tensor) -> _Point:
-        loss, residuals = self.residuals(logits)
-        gradient = (residuals.float().T @ self.rows).double()
-        return _Point(
-            coefficients=coefficients, logits=logits, loss=loss, residuals=residuals, gradient=gradient
-        )
+    def _blocks(self) -> tuple[Tensor, ...]:
+        return self.rows.split(self.block)
+
+    def _penalised_dot(self, coefficients: Tensor, direction: _Direction) -> float:
+        return float((self.penalised * coefficients * direction.coefficients).sum())
+
+
+class _Pairs:
+    """The last steps and how the loss's gradient changed over them: L-BFGS's memory, good for every strength."""
+
+    def __init__(self) -> None:
+        self._pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=_MEMORY)
+
+    def add(self, step: Tensor, change: Tensor) -> None:
+        """Remember a step, unless rounding has left nothing of its curvature."""
+        step, change = step.float(), change.float()
+        if float(_dot(step, change)) > 1e-7 * float(step.norm() * change.norm()):
+            self._pairs.append((step, change))
+
+    def forget(self) -> None:
+        """Start anew."""
+        self._pairs.clear()
+
+    def newton_step(self, gradient: Tensor, diagonal: Tensor, penalty: Tensor) -> Tensor:
+        """Minus the estimated inverse Hessian times the gradient, by the two-loop recursion in float32."""
+        penalty = penalty.float()
+        pairs = [(step, torch.addcmul(change, penalty, step)) for step, change in self._pairs]
+        scales = [1 / _dot(step, change) for step, change in pairs]
+        result, taken = gradient.float(), []
+        for (step, change), scale in zip(reversed(pairs), reversed(scales), strict=True):
+            taken.append(scale * _dot(step, result))
+            result = torch.sub(result, change, alpha=taken[-1])
+        result = (result / diagonal).float()
+        for (step, change), scale, share in zip(pairs, scales, reversed(taken), strict=True):
+            result.add_(step, alpha=share - scale * _dot(change, result))
+        return result.double().neg_()
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float(torch.dot(a.flatten(), b.flatten()))
+
+
+def _minimise(
+    loss: _Loss,
+    point: _Point,
+    strength: float,
+    pairs: _Pairs,
+    predictor: _Direction | None,
+    tolerance: float,
+) -> tuple[_Point, float, int]:
+    """The best point found, its gap, and the number of iterations."""
+    penalty, slopes = strength * loss.penalised, loss.gradient(point)
+    best, best_gap, best_at = point, math.inf, 0
+    for iteration in range(_MAX_ITERATIONS):
+        gradient, curvature = slopes + penalty * point.coefficients, loss.curvature(point)
+        gap = loss.gap(point, strength, gradient, curvature)
+        if gap < best_gap:
+            best, best_gap, best_at = point, gap, iteration
+        if gap <= tolerance or iteration - best_at > _PATIENCE:
+            break
+        direction = predictor if iteration == 0 else None
+        if direction is None or loss.slope(point, direction, strength) >= 0:
+            diagonal = curvature[:, None] * loss.variances + penalty
+            direction = loss.along(_descent(gradient, diagonal, penalty, pairs))
+        moved = _line_search(loss, point, direction, strength)
+        begin, slopes = slopes, loss.gradient(moved)
+        pairs.add(moved.coefficients - point.coefficients, slopes - begin)
+        point = moved
+    return best, best_gap, iteration
+
+
+def _descent(gradient: Tensor, diagonal: Tensor, penalty: Tensor, pairs: _Pairs) -> Tensor:
+    step = pairs.newton_step(gradient, diagonal, penalty)
+    if float((step * gradient).sum()) < 0:
+        return step
+    pairs.forget()
+    return -gradient / diagonal
+
+
+def _line_search(loss: _Loss, point: _Point, direction: _Direction, strength: float) -> _Point:
+    """The point where the slope is nearly 0: Newton's method in one dimension, kept in a bracket.
+
+    The slope rises along a line, as the objective is convex. It is looked at alone, since differences of objectives
+    drown in rounding long before it does.
+    """
+    enough = _SLOPE_LEFT * abs(loss.slope(point, direction, strength))
+    low, high, length = 0.0, math.inf, 1.0
+    trial = loss.moved(point, direction, length)
+    for _ in range(_MAX_TRIALS):
+        slope = loss.slope(trial, direction, strength)
+        if abs(slope) <= enough:
+            break
+        low, high = (length, high) if slope < 0 else (low, length)
+        newton = length - slope / max(loss.bend(trial, direction, strength), _TINY)
+        length = _within(newton, low, high)
+        trial = loss.moved(point, direction, length)
+    return trial
+
+
+def _within(length: float, low: float, high: float) -> float:
+    """A length inside the bracket, at most ten times its lower end where it is open above."""
+    if high == math.inf:
+        return min(length, 10 * low)
+    return length if low < length < high else (low + high) / 2

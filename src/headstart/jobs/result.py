@@ -87,6 +87,7 @@ def make_result(
             "made_on": data.record.choice,
             "folds": data.record.folds,
             "strength": fitted.strength,
+            "temperature": fitted.temperature,
         },
         "backbone": {
             "name": card.name,

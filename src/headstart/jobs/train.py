@@ -14,7 +14,7 @@ from headstart.backbones import Backbone, load_backbone
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import ImageDataset, Problem, Split, assign_splits, load_dataset, stratified_folds
-from headstart.errors import DataError
+from headstart.errors import DataError, UnreadableImageError
 from headstart.features import FeatureStore, Progress, extract_features
 from headstart.images import decode_image, read_image_file
 from headstart.jobs.common import listing, named_problems
@@ -142,8 +142,6 @@ def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
     """The head, and the seconds it took."""
     start = time.perf_counter()
     features, labels = data.part("train")
-    val_features, val_labels = data.part("val")
-    validated = data.record.choice == "validation"
     folds = None
     if data.record.choice == "cross-validation":
         folds = stratified_folds(labels, data.record.folds, config.seed)
@@ -151,8 +149,7 @@ def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
         features,
         labels,
         n_classes=len(data.dataset.classes),
-        validation_features=val_features if validated else None,
-        validation_labels=val_labels if validated else None,
+        validation=data.part("val") if data.record.choice == "validation" else None,
         folds=folds,
         class_weights=config.class_weights == "balanced",
     )
@@ -224,5 +221,12 @@ def _write_report(
         config=asdict(config),
         command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
     )
-    rendered = render_report(record, lambda name: draw_thumbnail(decode_image(read_image_file(paths[name]))))
-    writer.report(rendered)
+    writer.report(render_report(record, lambda name: _thumbnail(paths[name])))
+
+
+def _thumbnail(path: str) -> bytes | None:
+    """A small JPEG of a photo, or None where it has gone since it was read."""
+    try:
+        return draw_thumbnail(decode_image(read_image_file(path)))
+    except UnreadableImageError:
+        return None

@@ -4,6 +4,8 @@ Linear probing as in Alain & Bengio 2016 (arXiv:1610.01644) and Kornblith et al.
 multinomial logistic regression with an L2 penalty, over its whole path of strengths.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from headstart.heads import (
     LinearPath,
     cross_validate_linear_path,
     fit_linear_path,
+    fit_temperature,
     linear_head,
 )
 
@@ -26,15 +29,20 @@ Labels = NDArray[np.int64]
 UNVALIDATED_STRENGTH = 1e-2
 """The strength where nothing can be validated, because some class has a single image."""
 
+# Below so many values a fit takes less time than its threads need to meet on a machine that does other work too.
+_ONE_THREAD_VALUES = 2_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class PathPoint:
-    """One strength of the path: mean losses (natural log, unweighted) and accuracies, 0 to 1.
+    """One strength of the path, with the temperature that goes with it.
 
-    The validation columns are None where nothing was validated.
+    Losses (mean cross-entropy in nats, unweighted) and accuracies (0 to 1) are those of the head as it would be
+    used, its logits divided by the temperature. The validation columns are None where nothing was validated.
     """
 
     strength: float
+    temperature: float
     train_loss: float
     train_accuracy: float
     validation_loss: float | None
@@ -46,8 +54,11 @@ class FittedHead:
     """A head, and how its strength was chosen.
 
     Attributes:
-        head: module from features (N, ...) to logits (N, K), fitted at last on all labelled images.
+        head: module from features (N, ...) to logits (N, K), fitted at last on all labelled images, with the
+            temperature in its weights.
         strength: the chosen lambda; scikit-learn's C is 1 / (n lambda).
+        temperature: what the logits were divided by so that probabilities mean what they say; 1 where nothing was
+            validated.
         path: all strengths, strongest first, fitted on the training images alone.
         validation_probabilities: (m, K) at the chosen strength from heads that had not seen the m images: the
             validation images', or out of fold all training images'; None where nothing was validated.
@@ -55,6 +66,7 @@ class FittedHead:
 
     head: nn.Module
     strength: float
+    temperature: float
     path: tuple[PathPoint, ...]
     validation_probabilities: NDArray[np.float64] | None
 
@@ -64,22 +76,23 @@ def fit_head(
     labels: Labels,
     *,
     n_classes: int,
-    validation_features: Floats | None = None,
-    validation_labels: Labels | None = None,
+    validation: tuple[Floats, Labels] | None = None,
     folds: Labels | None = None,
     class_weights: bool = False,
 ) -> FittedHead:
-    """Fit a linear head on features, choosing its strength by the lowest loss on images it has not seen.
+    """Fit a linear head on features, choosing its strength on images it has not seen.
 
-    With validation features the path is fitted on the training images, judged on validation, and the chosen
-    strength fitted again on both. With folds it is judged out of fold. With neither, a stated default is used.
+    Of each strength's head the loss on the held-out images is taken at the temperature that suits it best, and the
+    strength of the lowest such loss is chosen: a strong penalty that finds the right classes but is too modest about
+    them is not passed over, and the temperature mends its modesty. With `validation` the path is fitted on the
+    training images, and the chosen strength fitted again on both. With `folds` it is judged out of fold. With
+    neither, `UNVALIDATED_STRENGTH` is used.
 
     Args:
         features: (n, ...) float32 training features; more than one dimension is flattened.
         labels: (n,) int64, 0 to n_classes - 1.
         n_classes: number of classes; one without images gets a probability of about 0.
-        validation_features: (m, ...) float32, with `validation_labels`.
-        validation_labels: (m,) int64.
+        validation: features (m, ...) float32 and labels (m,) int64 to choose on.
         folds: (n,) int64 fold of each training image, instead of validation.
         class_weights: weigh each image by the rarity of its class in the fit (not in the choice).
 
@@ -87,102 +100,132 @@ def fit_head(
         The head, the strength, the whole path and the validation outputs.
 
     Raises:
-        DataError: features are not finite, or shapes do not fit.
+        DataError: both validation and folds are given, features are not finite, or shapes do not fit.
     """
-    if (validation_features is None) != (validation_labels is None) or (
-        validation_features is not None and folds is not None
-    ):
-        raise DataError(
-            "fit_head takes validation features with their labels, or folds, or neither; not a mixture."
-        )
-    x, y = _flat(features), torch.from_numpy(labels)
-    if validation_features is not None and validation_labels is not None:
-        return _fit_on_validation(
-            x, y, _flat(validation_features), torch.from_numpy(validation_labels), n_classes, class_weights
-        )
-    if folds is not None:
-        return _fit_by_folds(x, y, torch.from_numpy(folds), n_classes, class_weights)
-    return _fit_unvalidated(x, y, n_classes, class_weights)
-
-
-def _fit_on_validation(
-    x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, n_classes: int, balanced: bool
-) -> FittedHead:
-    """Choose on validation, then refit on both."""
-    path = fit_linear_path(x, y, n_classes=n_classes, sample_weights=_weights(y, n_classes, balanced))
-    val_logits = path.logits(x_val)
-    points = _points(path, x, y, val_logits, y_val)
-    best = _best(points)
-    both, both_labels = torch.cat([x, x_val]), torch.cat([y, y_val])
-    final = fit_linear_path(
-        both,
-        both_labels,
+    if validation is not None and folds is not None:
+        raise DataError("fit_head takes validation images, or folds, or neither; got both.")
+    fit = _Fit(
+        x=torch.from_numpy(features).flatten(start_dim=1),
+        y=torch.from_numpy(labels),
         n_classes=n_classes,
-        strengths=torch.tensor([points[best].strength], dtype=torch.float64),
-        sample_weights=_weights(both_labels, n_classes, balanced),
+        balanced=class_weights,
     )
-    return FittedHead(
-        head=linear_head(final.weights[0], final.biases[0]),
-        strength=points[best].strength,
-        path=points,
-        validation_probabilities=_softmax(val_logits[best]),
-    )
+    with _few_threads(features.size):
+        if validation is not None:
+            return _choose_on_validation(fit, *map(torch.from_numpy, validation))
+        if folds is not None:
+            return _choose_by_folds(fit, torch.from_numpy(folds))
+        return _fit_unvalidated(fit)
 
 
-def _fit_by_folds(x: Tensor, y: Tensor, folds: Tensor, n_classes: int, balanced: bool) -> FittedHead:
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """What is fitted: features (n, D), labels (n,)."""
+
+    x: Tensor
+    y: Tensor
+    n_classes: int
+    balanced: bool
+
+    def weights(self) -> Tensor | None:
+        """Sample weights, or None for equal ones."""
+        if not self.balanced:
+            return None
+        return torch.from_numpy(balanced_weights(self.y.numpy(), self.n_classes))
+
+    def path(self, strength: float | None = None) -> LinearPath:
+        """The whole path, or one strength of it."""
+        return fit_linear_path(
+            self.x,
+            self.y,
+            n_classes=self.n_classes,
+            strengths=None if strength is None else torch.tensor([strength], dtype=torch.float64),
+            sample_weights=self.weights(),
+        )
+
+    def with_more(self, x: Tensor, y: Tensor) -> "_Fit":
+        """The same with more images."""
+        return _Fit(
+            x=torch.cat([self.x, x]),
+            y=torch.cat([self.y, y]),
+            n_classes=self.n_classes,
+            balanced=self.balanced,
+        )
+
+
+def _choose_on_validation(fit: _Fit, x_val: Tensor, y_val: Tensor) -> FittedHead:
+    """Choose on validation, then refit on both."""
+    x_val = x_val.flatten(start_dim=1)
+    path = fit.path()
+    held_out = path.logits(x_val)
+    points, best = _judge_path(path, fit, held_out, y_val)
+    final = fit.with_more(x_val, y_val).path(points[best].strength)
+    return _fitted(final, 0, points, best, held_out[best])
+
+
+def _choose_by_folds(fit: _Fit, folds: Tensor) -> FittedHead:
     """Choose out of fold; the path on all images holds the final head already."""
-    weights = _weights(y, n_classes, balanced)
-    out_of_fold = cross_validate_linear_path(x, y, folds, n_classes=n_classes, sample_weights=weights)
-    path = fit_linear_path(x, y, n_classes=n_classes, sample_weights=weights)
-    points = _points(path, x, y, out_of_fold, y)
-    best = _best(points)
-    return FittedHead(
-        head=linear_head(path.weights[best], path.biases[best]),
-        strength=points[best].strength,
-        path=points,
-        validation_probabilities=_softmax(out_of_fold[best]),
+    held_out = cross_validate_linear_path(
+        fit.x, fit.y, folds, n_classes=fit.n_classes, sample_weights=fit.weights()
     )
+    path = fit.path()
+    points, best = _judge_path(path, fit, held_out, fit.y)
+    return _fitted(path, best, points, best, held_out[best])
 
 
-def _best(points: tuple[PathPoint, ...]) -> int:
-    """The strength of the lowest validation loss: on small validation sets steadier than the accuracy."""
-    losses = [point.validation_loss for point in points]
-    return int(np.argmin(np.array(losses, dtype=float)))
-
-
-def _fit_unvalidated(x: Tensor, y: Tensor, n_classes: int, balanced: bool) -> FittedHead:
+def _fit_unvalidated(fit: _Fit) -> FittedHead:
     """One strength, nothing chosen."""
-    strengths = torch.tensor([UNVALIDATED_STRENGTH], dtype=torch.float64)
-    path = fit_linear_path(
-        x, y, n_classes=n_classes, strengths=strengths, sample_weights=_weights(y, n_classes, balanced)
-    )
-    return FittedHead(
-        head=linear_head(path.weights[0], path.biases[0]),
+    path = fit.path(UNVALIDATED_STRENGTH)
+    loss, accuracy = _judge(path.logits(fit.x)[0], fit.y)
+    point = PathPoint(
         strength=UNVALIDATED_STRENGTH,
-        path=_points(path, x, y, None, None),
-        validation_probabilities=None,
+        temperature=1.0,
+        train_loss=loss,
+        train_accuracy=accuracy,
+        validation_loss=None,
+        validation_accuracy=None,
     )
+    return _fitted(path, 0, (point,), 0, None)
 
 
-def _points(
-    path: LinearPath, x: Tensor, y: Tensor, val_logits: Tensor | None, y_val: Tensor | None
-) -> tuple[PathPoint, ...]:
-    """Losses and accuracies of every strength."""
-    train = [_judge(logits, y) for logits in path.logits(x)]
-    val: list[tuple[float, float] | tuple[None, None]] = [(None, None)] * len(train)
-    if val_logits is not None and y_val is not None:
-        val = [_judge(logits, y_val) for logits in val_logits]
-    return tuple(
-        PathPoint(
-            strength=float(strength),
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
-            validation_loss=val_loss,
-            validation_accuracy=val_accuracy,
+def _judge_path(
+    path: LinearPath, fit: _Fit, held_out: Tensor, truth: Tensor
+) -> tuple[tuple[PathPoint, ...], int]:
+    """Temperature, losses and accuracies of every strength, and the position of the best."""
+    points: list[PathPoint] = []
+    smoothed: list[float] = []
+    for strength, train_logits, logits in zip(path.strengths, path.logits(fit.x), held_out, strict=True):
+        temperature, loss = fit_temperature(logits, truth)
+        smoothed.append(loss)
+        train_loss, train_accuracy = _judge(train_logits / temperature, fit.y)
+        validation_loss, validation_accuracy = _judge(logits / temperature, truth)
+        points.append(
+            PathPoint(
+                strength=float(strength),
+                temperature=temperature,
+                train_loss=train_loss,
+                train_accuracy=train_accuracy,
+                validation_loss=validation_loss,
+                validation_accuracy=validation_accuracy,
+            )
         )
-        for strength, (train_loss, train_accuracy), (val_loss, val_accuracy) in zip(
-            path.strengths, train, val, strict=True
-        )
+    return tuple(points), int(np.argmin(smoothed))
+
+
+def _fitted(
+    final: LinearPath, index: int, points: tuple[PathPoint, ...], best: int, held_out: Tensor | None
+) -> FittedHead:
+    """The final head, with the chosen temperature in its weights."""
+    temperature = points[best].temperature
+    probabilities = None
+    if held_out is not None:
+        probabilities = torch.softmax(held_out.double() / temperature, dim=1).numpy()
+    return FittedHead(
+        head=linear_head(final.weights[index] / temperature, final.biases[index] / temperature),
+        strength=points[best].strength,
+        temperature=temperature,
+        path=points,
+        validation_probabilities=probabilities,
     )
 
 
@@ -192,13 +235,13 @@ def _judge(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     return loss, float((logits.argmax(dim=1) == labels).double().mean())
 
 
-def _softmax(logits: Tensor) -> NDArray[np.float64]:
-    return np.asarray(torch.softmax(logits.double(), dim=1).numpy(), dtype=np.float64)
-
-
-def _flat(features: Floats) -> Tensor:
-    return torch.from_numpy(features).flatten(start_dim=1)
-
-
-def _weights(labels: Tensor, n_classes: int, balanced: bool) -> Tensor | None:
-    return torch.from_numpy(balanced_weights(labels.numpy(), n_classes)) if balanced else None
+@contextmanager
+def _few_threads(values: int) -> Iterator[None]:
+    """One thread for a small fit; torch's own number otherwise, and again afterwards."""
+    threads = torch.get_num_threads()
+    if values < _ONE_THREAD_VALUES:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

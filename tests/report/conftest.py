@@ -1,0 +1,75 @@
+"""A small finished run, as the report gets it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headstart.metrics import score_predictions
+from headstart.report import RunRecord, draw_thumbnail
+
+MakeRecord = Callable[..., RunRecord]
+
+
+@pytest.fixture(scope="session")
+def make_record() -> MakeRecord:
+    """A function that makes a record of so many classes and images; keywords replace its fields."""
+
+    def make(k: int = 3, per_class: int = 8, **changes: Any) -> RunRecord:
+        rng = np.random.default_rng(k)
+        labels = np.repeat(np.arange(k), per_class)
+        logits = rng.normal(size=(len(labels), k))
+        logits[np.arange(len(labels)), labels] += 2
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        scores = score_predictions(p, labels).to_dict()
+        record = RunRecord(
+            name="Flowers",
+            result={
+                "test": scores,
+                "validation": {**scores, "n": 11},
+                "train": {"accuracy": 0.99, "loss": 0.05},
+                "seconds": {"extract": 12.3, "fit": 0.5, "evaluate": 0.1, "total": 13.0},
+                "images": {
+                    **{"train": 100, "val": 11, "test": len(labels)},
+                    **{"unreadable": 0, "extracted": 135, "from_store": 0},
+                },
+                "environment": {"python": "3.11", "torch": "2.4"},
+                "choice": {"rule": "The strength with the lowest validation loss.", "strength": 1e-3},
+                "backbone": {"name": "some_net", "licence": "Apache-2.0"},
+                "warnings": [],
+            },
+            classes=[f"class {i}" for i in range(k)],
+            paths=[f"test/{label}/{i}.jpg" for i, label in enumerate(labels)],
+            labels=labels,
+            probabilities=p,
+            history=[
+                {
+                    "strength": 10.0**-i,
+                    "train_loss": 1 / (i + 1),
+                    "train_accuracy": 1 - 0.5 / (i + 1),
+                    "validation_loss": 0.5 + 0.1 * abs(i - 3),
+                    "validation_accuracy": 0.9 - 0.1 * abs(i - 3),
+                }
+                for i in range(6)
+            ],
+            problems=[],
+            config={"data": "photos", "seed": 0},
+            command="headstart train --config run/config.toml",
+        )
+        return dataclasses.replace(record, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def thumbnail() -> Callable[[str], bytes]:
+    """A soft little picture for every path."""
+
+    def draw(path: str) -> bytes:
+        rng = np.random.default_rng(len(path))
+        coarse = rng.integers(0, 256, size=(14, 14, 3), dtype=np.uint8)
+        return draw_thumbnail(np.kron(coarse, np.ones((16, 16, 1), dtype=np.uint8)))
+
+    return draw

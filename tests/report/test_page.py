@@ -1,0 +1,180 @@
+import dataclasses
+import io
+import itertools
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.report import render_report
+from headstart.report.page import MOST_MISTAKES
+
+HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}"
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+@pytest.fixture(scope="module")
+def page(make_record, thumbnail) -> Page:
+    return Page(render_report(make_record(), thumbnail).html)
+
+
+def test_figures_are_png(make_record, thumbnail) -> None:
+    figures = render_report(make_record(), thumbnail).figures
+    assert set(figures) == {
+        *("confusion_matrix.png", "per_class_accuracy.png", "regularisation_path.png", "mistakes.png")
+    }
+    assert all(Image.open(io.BytesIO(image)).format == "PNG" for image in figures.values())
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
+    assert not page.all("script", "link", "iframe", "object", "embed", "base", "form")
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href", "srcset", "poster"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/"))
+
+
+def test_css_fetches_nothing(make_record, thumbnail) -> None:
+    html = render_report(make_record(), thumbnail).html
+    assert "@import" not in html
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_headings_descend_one_level_at_a_time(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def test_ids_are_unique_and_links_arrive(page: Page) -> None:
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
+    assert max(ids.values()) == 1
+    for link in page.all("a", "use"):
+        assert (link.get("href") or link["xlink:href"])[1:] in ids
+    for _, attributes in page.elements:
+        assert attributes.get("aria-labelledby", next(iter(ids))) in ids
+
+
+def test_pictures_have_words(page: Page) -> None:
+    assert page.all("img")
+    assert all("that was taken for class" in image["alt"] for image in page.all("img"))
+    assert len(page.all("svg")) == 3
+    assert all(svg["role"] == "img" and len(svg["aria-label"]) > 20 for svg in page.all("svg"))
+
+
+def test_key_numbers(make_record, thumbnail) -> None:
+    record = make_record()
+    test = {
+        **record.result["test"],
+        **{"accuracy": 0.8125, "accuracy_ci95": [0.7, 0.9]},
+        **{"macro_f1": 0.777, "log_loss": 0.654, "ece": 0.0321},
+    }
+    result = {**record.result, "test": test}
+    text = Page(render_report(dataclasses.replace(record, result=result), thumbnail).html).text
+    for number in ("81.2 %", "70.0–90.0 %", "0.777", "0.654", "3.2 %", "99.0 %", "1.099"):
+        assert number in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert test["interval"] in text
+
+
+def test_without_validation_history_and_mistakes(make_record, thumbnail) -> None:
+    record = make_record(history=[], probabilities=np.repeat(np.eye(3), 8, axis=0))
+    report = render_report(
+        dataclasses.replace(record, result={**record.result, "validation": None}), thumbnail
+    )
+    assert set(report.figures) == {"confusion_matrix.png", "per_class_accuracy.png"}
+    text = Page(report.html).text
+    assert "There was no validation" in text
+    assert "every test image was classified right" in text
+
+
+def test_hostile_names_are_text(make_record, thumbnail) -> None:
+    record = make_record(
+        name=HOSTILE,
+        classes=[HOSTILE, f"{HOSTILE}2", f"{HOSTILE}3"],
+        paths=[f"{HOSTILE}/{i}" for i in range(24)],
+        problems=[(HOSTILE, HOSTILE)],
+        config={HOSTILE: HOSTILE},
+        command=HOSTILE,
+    )
+    result = {**record.result, "warnings": [HOSTILE], "environment": {HOSTILE: {HOSTILE: HOSTILE}}}
+    result |= {"choice": {"rule": HOSTILE, "strength": 1e-3}}
+    page = Page(render_report(dataclasses.replace(record, result=result), thumbnail).html)
+    assert not page.all("script")
+    assert HOSTILE in page.text
+    assert all(image["alt"].count(HOSTILE) == 2 for image in page.all("img"))
+
+
+def test_paths_that_are_no_utf8(make_record, thumbnail) -> None:
+    html = render_report(make_record(problems=[("caf\udce9.jpg", "empty")]), thumbnail).html
+    assert "caf\N{REPLACEMENT CHARACTER}.jpg" in html.encode("utf-8").decode("utf-8")
+
+
+def test_problems_are_counted_and_cut(make_record, thumbnail) -> None:
+    problems = [(f"broken {i}.jpg", "truncated") for i in range(30)]
+    text = Page(render_report(make_record(problems=problems), thumbnail).html).text
+    assert "30 files were left out" in text
+    assert "The first 20 are shown" in text
+    assert "broken 19.jpg" in text
+    assert "broken 20.jpg" not in text
+
+
+def test_warnings_stand_before_the_numbers(make_record, thumbnail) -> None:
+    record = make_record()
+    result = {**record.result, "warnings": ["2 images stand in both train and test."]}
+    text = Page(render_report(dataclasses.replace(record, result=result), thumbnail).html).text
+    assert 0 < text.index("2 images stand in both") < text.index("Balanced accuracy")
+
+
+def test_thumbnails_are_asked_for_once_and_only_where_shown(make_record, thumbnail) -> None:
+    asked: list[str] = []
+
+    def ask(path: str) -> bytes | None:
+        asked.append(path)
+        return None if len(asked) == 1 else thumbnail(path)
+
+    record = make_record(k=10, per_class=20)
+    page = Page(render_report(record, ask).html)
+    assert len(asked) == len(set(asked)) == MOST_MISTAKES
+    assert len(page.all("img")) == MOST_MISTAKES - 1
+    assert page.text.count("photo not available") == 1
+    wrong = record.probabilities.argmax(axis=1) != record.labels
+    assert set(asked) <= {path for path, each in zip(record.paths, wrong, strict=True) if each}
+
+
+def test_absent_class(make_record, thumbnail) -> None:
+    record = make_record()
+    labels = np.where(record.labels == 2, 0, record.labels)
+    text = Page(render_report(dataclasses.replace(record, labels=labels), thumbnail).html).text
+    assert "no images" in text
+    assert "nan" not in text
+
+
+def test_same_record_same_bytes(make_record, thumbnail) -> None:
+    assert render_report(make_record(), thumbnail) == render_report(make_record(), thumbnail)
+
+
+def test_size(make_record, thumbnail) -> None:
+    html = render_report(make_record(k=40, per_class=5), thumbnail).html
+    assert len(html.encode()) < 2_000_000
