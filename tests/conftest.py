@@ -58,7 +58,7 @@ def tiny_backbone() -> Backbone:
 
 @pytest.fixture
 def draw_photos() -> DrawPhotos:
-    """`draw_photos(folder, classes=("brick", ...), per_class=8, seed=0)` draws FOLDER/CLASS/NN.jpg and returns FOLDER."""
+    """`draw_photos(folder, classes=..., per_class=8, seed=0)` draws FOLDER/CLASS/NN.jpg and returns the folder."""
 
     def draw(
         folder: Path, *, classes: Sequence[str] = ("brick", "grass", "sky"), per_class: int = 8, seed: int = 0

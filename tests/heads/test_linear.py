@@ -1,6 +1,7 @@
 """The linear head's path against scikit-learn in float64, and what it promises beside the optimum."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -164,21 +165,28 @@ def test_a_separable_problem_is_certified_where_the_optimum_is_nearly_0() -> Non
     assert bool((path.gaps <= 1e-5).all())
 
 
-def test_a_strength_too_weak_to_resolve_ends_and_says_how_far_it_got() -> None:
+def test_the_weakest_strengths_are_certified_where_classes_overlap() -> None:
     features, labels = mislabelled()
-    path = fit_linear_path(features, labels, n_classes=6, strengths=torch.tensor([1e-3, 1e-20]))
-    assert float(path.gaps[0]) <= 1e-5 < float(path.gaps[1])
-    assert bool(torch.isfinite(path.weights).all())
+    path = fit_linear_path(features, labels, n_classes=6, strengths=torch.logspace(-4, -12, 5))
+    assert float(path.objectives[-1]) > 0.5
+    assert bool((path.gaps <= 1e-5).all())
+
+
+def test_a_tolerance_below_rounding_ends_and_says_how_far_it_got() -> None:
+    features, labels = mislabelled()
+    path = fit_linear_path(features, labels, n_classes=6, strengths=torch.tensor([1e-2]), tolerance=1e-40)
+    assert 1e-40 < float(path.gaps[0]) < 1e-12
 
 
 @pytest.mark.parametrize("n", [50, 300])
 def test_the_features_own_axes_give_the_same_optimum(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = pooled(n, 80, 4)
-    rotated = fit_linear_path(features, labels, n_classes=4, strengths=torch.tensor([1.0, 1e-2]))
+    fit = partial(fit_linear_path, n_classes=4, strengths=torch.tensor([1.0, 1e-2]), tolerance=1e-9)
+    rotated = fit(features, labels)
     monkeypatch.setattr(eigenbasis, "MAX_EIGEN_SIDE", 10)
-    plain = fit_linear_path(features, labels, n_classes=4, strengths=torch.tensor([1.0, 1e-2]))
-    torch.testing.assert_close(plain.objectives, rotated.objectives, rtol=GAP, atol=0)
-    torch.testing.assert_close(plain.logits(features), rotated.logits(features), rtol=0, atol=5e-2)
+    plain = fit(features, labels)
+    torch.testing.assert_close(plain.objectives, rotated.objectives, rtol=1e-6, atol=0)
+    torch.testing.assert_close(plain.logits(features), rotated.logits(features), rtol=0, atol=2e-3)
 
 
 @settings(max_examples=25, deadline=None)

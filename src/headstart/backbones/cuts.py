@@ -79,13 +79,14 @@ class CutNetwork:
     def _find(self, size: int) -> Mapping[str, Cut]:
         """All legal cuts, from the pixels to the output."""
         nodes = _dominators(self._eval.graph)
-        in_train_mode = {self._train.names[node] for node in _dominators(self._train.graph)}
+        # A node without a name is none of the network's own: it packs several outputs into a tuple.
+        in_train_mode = {self._train.names.get(node) for node in _dominators(self._train.graph)} - {None}
         shapes = _shapes(self.network, self._eval.graph, size)
         parameters = _prefix_parameters(self.network, self._eval.graph)
         return {
             name: Cut(name=name, shape=shapes[node], parameters=parameters[node])
             for node in nodes
-            if (name := self._eval.names[node]) in in_train_mode and node in shapes
+            if (name := self._eval.names.get(node)) in in_train_mode and name is not None and node in shapes
         }
 
     def resolve(self, layer: str) -> Cut:

@@ -66,11 +66,13 @@ class Index:
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
-        # A write-ahead log cannot be opened on a read-only medium, unless SQLite may take it as unchanging.
-        uri = path.absolute().as_uri() + ("?mode=ro&immutable=1" if read_only else "")
         self._lock = threading.RLock()
         self._db = sqlite3.connect(
-            uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            path.absolute().as_uri() + (_read_only_options(path) if read_only else ""),
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             self._prepare(read_only=read_only)
@@ -208,6 +210,15 @@ class Index:
     def _query(self, statement: str, values: Sequence[object]) -> list[Any]:
         with self._lock:
             return self._db.execute(statement, values).fetchall()
+
+
+def _read_only_options(path: Path) -> str:
+    """How SQLite opens a database without writing.
+
+    Where there is a write-ahead log, it holds rows that the database itself has not got yet. Where there is
+    none, SQLite would make one, which it cannot here, unless it may take the file as unchanging.
+    """
+    return "?mode=ro" if Path(f"{path}-wal").exists() else "?mode=ro&immutable=1"
 
 
 def _chunks(values: Sequence[_T]) -> Iterator[list[_T]]:

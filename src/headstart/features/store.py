@@ -23,7 +23,7 @@ from headstart.errors import StoreError
 from headstart.features.index import FileStamp, Index, ShardRecord
 from headstart.features.key import StoreKey
 from headstart.features.shards import SUFFIX, Shard, read_shard, write_shard
-from headstart.files import atomic_write, default_store
+from headstart.files import atomic_write, default_store, human_bytes
 
 _LAYOUT = "v1"
 _KEY_FILE = "key.json"
@@ -279,7 +279,7 @@ class FeatureStore:
         old = time.time() - _STALE_SECONDS
         kept = {SUFFIX, ".json"}
         files = [path for path in self._folder.glob("*/*") if path.suffix not in kept]
-        return [path for path in files if path.is_file() and path.stat().st_mtime < old]
+        return [path for path in files if _changed(path) < old]
 
     def _indexed_damage(self, place: tuple[str, str], shard: Shard) -> int:
         """How many of the shard's damaged rows the index still points to."""
@@ -344,15 +344,20 @@ class FeatureStore:
                 "Choose another folder with --store or HEADSTART_STORE."
             )
 
+    def _room(self) -> str:
+        try:
+            return f"{human_bytes(shutil.disk_usage(self._folder).free)} free on its disk"
+        except OSError:
+            return "its folder is gone"
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn SQLite's and the system's errors into words."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            free = shutil.disk_usage(self._folder).free
             raise StoreError(
-                f"The feature store in {self.root} cannot be used: {error} ({free / 1e6:.0f} MB free on its disk).\n"
+                f"The feature store in {self.root} cannot be used: {error} ({self._room()}).\n"
                 "Free some space, run `headstart cache repair`, or choose another folder with --store."
             ) from error
 
@@ -362,6 +367,14 @@ def sound_rows(shard: Shard | None) -> dict[bytes, int]:
     if shard is None:
         return {}
     return {sha: i for i, (sha, good) in enumerate(zip(shard.sha256s, shard.sound, strict=True)) if good}
+
+
+def _changed(path: Path) -> float:
+    """When a file was last written, in seconds since the epoch; now, where it has just been removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def file_stamp(path: str) -> FileStamp:

@@ -44,7 +44,7 @@ class LinearPath:
         biases: (S, K) float32.
         objectives: (S,) float64, mean cross-entropy + lambda / 2 |weights on the scaled features|^2.
         gaps: (S,) float64, a bound on (objective - optimum) / objective. Above the tolerance that was asked for only
-            where the strength is too weak even for float64.
+            where rounding stood in the way, even in float64.
         iterations: (S,) int64.
     """
 
@@ -74,8 +74,9 @@ class LinearPath:
 def default_strengths(count: int = 30) -> Tensor:
     """Strengths (count,) float64, log-spaced, strongest first.
 
-    On features scaled to unit variance the best ones for anything from three images a class to tens of
-    thousands of images lie well inside.
+    For features scaled to unit variance. On pooled EfficientNet-Lite0 features of six data sets with 3 to 100 images a
+    class the lowest log loss, cross-validated and on test images, lay between 4e-5 and 0.4. Accuracy is flatter: among
+    few images it can be as high at either end.
     """
     return torch.logspace(math.log10(STRONGEST), math.log10(WEAKEST), count, dtype=torch.float64)
 

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from headstart.heads.eigenbasis import Design
 
-_MEMORY = 10  # curvature pairs kept
+_MEMORY = 20  # curvature pairs kept
 _MAX_ITERATIONS = 1000  # for one strength; about 3 are usual
-_PATIENCE = 20  # iterations without a smaller gap, after which rounding leaves no more to gain
+_PATIENCE = 100  # iterations without a smaller gap, after which rounding leaves no more to gain
 _SLOPE_LEFT = 0.2  # a line search ends when at most this part of the slope is left
 _MAX_TRIALS = 40
 _TINY = torch.finfo(torch.float64).tiny
@@ -109,8 +109,8 @@ class _Loss:
         self.penalised[-1] = 0  # the intercept
         self.classes = int(labels.max()) + 1
         # Rows at once: all in float32, as they are; in float64, few enough for their copy to take 16 MB.
-        few = max(1, 2_000_000 // len(self.variances))
-        self.block = len(labels) if products == self.rows.dtype else few
+        step = len(labels) if products == self.rows.dtype else max(1, 2_000_000 // len(self.variances))
+        self.blocks = [slice(start, start + step) for start in range(0, len(labels), step)]
 
     def start(self) -> _Point:
         """All coefficients 0."""
@@ -124,7 +124,7 @@ class _Loss:
     def along(self, coefficients: Tensor) -> _Direction:
         """The direction that changes the coefficients so."""
         columns = coefficients.T.to(self.products)
-        logits = torch.cat([rows.to(self.products) @ columns for rows in self._blocks()])
+        logits = torch.cat([self.rows[block].to(self.products) @ columns for block in self.blocks])
         return _Direction(coefficients=coefficients, logits=logits.double())
 
     def moved(self, point: _Point, direction: _Direction, length: float) -> _Point:
@@ -146,8 +146,8 @@ class _Loss:
         )
         residuals = residuals.mul_(self.shares[:, None]).to(self.products)
         gradient = residuals.new_zeros(self.classes, len(self.variances))
-        for part, rows in zip(residuals.split(self.block), self._blocks(), strict=True):
-            gradient.addmm_(part.T, rows.to(self.products))
+        for block in self.blocks:
+            gradient.addmm_(residuals[block].T, self.rows[block].to(self.products))
         return gradient.double()
 
     def slope(self, point: _Point, direction: _Direction, strength: float) -> float:
@@ -179,9 +179,6 @@ class _Loss:
         squares = gradient.square()
         left = squares[:, :-1].sum() / (2 * strength) + (squares[:, -1] / curvature).sum()
         return float(left) / max(self.objective(point, strength), _TINY)
-
-    def _blocks(self) -> tuple[Tensor, ...]:
-        return self.rows.split(self.block)
 
     def _penalised_dot(self, coefficients: Tensor, direction: _Direction) -> float:
         return float((self.penalised * coefficients * direction.coefficients).sum())

@@ -117,7 +117,7 @@ def _warnings(config: TrainConfig, data: RunData) -> list[str]:
     found = list(dataset.notes)
     if data.problems:
         found.append(
-            f"{len(data.problems)} files could not be read and were left out; problems.csv lists them."
+            f"Could not be read and left out: {len(data.problems)}. problems.csv lists the files with the reasons."
         )
     if (ratio := imbalance(dataset.counts("train"))) > _IMBALANCE_LIMIT and config.class_weights == "none":
         found.append(

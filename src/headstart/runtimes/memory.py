@@ -13,11 +13,20 @@ from contextlib import contextmanager
 
 # Parameter numbers from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
 
 _KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1}
-_DEFAULTS = {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024, _M_ARENA_MAX: 0}
+# What glibc's own adaptive thresholds grow to in a process that frees large blocks, as torch does. Setting any
+# threshold switches the adapting off for good, so giving back the values of a fresh process would leave one
+# that is slower than before.
+_AFTERWARDS = {
+    _M_MMAP_MAX: 65536,
+    _M_MMAP_THRESHOLD: 32 * 2**20,
+    _M_TRIM_THRESHOLD: 64 * 2**20,
+    _M_ARENA_MAX: 0,
+}
 
 
 @contextmanager
@@ -34,7 +43,7 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(libc, _DEFAULTS)
+        _set(libc, _AFTERWARDS)
         libc.malloc_trim(0)
 
 
