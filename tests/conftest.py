@@ -56,7 +56,7 @@ def tiny_backbone() -> Backbone:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def draw_photos() -> DrawPhotos:
     """`draw_photos(folder, classes=..., per_class=8, seed=0)` draws FOLDER/CLASS/NN.jpg and returns the folder."""
 

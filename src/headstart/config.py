@@ -41,9 +41,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """All bad values in one error."""
         faults = [fault for fault in (_fault(self, field.name) for field in fields(self)) if fault]
-        if self.per_class is not None and not faults and self.per_class < 1:
+        if isinstance(self.per_class, int) and self.per_class < 1:
             faults.append(f"per_class is {self.per_class}; expected at least 1")
-        if not faults and self.seed < 0:
+        if isinstance(self.seed, int) and self.seed < 0:
             faults.append(f"seed is {self.seed}; expected 0 or more")
         if faults:
             raise ConfigError("; ".join(faults) + ".")

@@ -167,10 +167,10 @@ def _effects(graph: fx.Graph) -> list[fx.Node]:
 
 def _between(graph: fx.Graph, flow: Mapping[fx.Node, set[fx.Node]]) -> list[fx.Node]:
     """The nodes on some path from the pixels to the output, without the output itself, in order."""
-    from_pixels: set[fx.Node] = set()
+    from_pixels = {_pixels(graph)}
     for node in graph.nodes:
-        if node.op == "placeholder" or node in from_pixels:
-            from_pixels |= {node, *flow[node]}
+        if node in from_pixels:
+            from_pixels |= flow[node]
     output = _output(graph)
     to_output = {output}
     for node in reversed(graph.nodes):
@@ -263,6 +263,12 @@ def _suffix_graph(traced: _Traced, name: str) -> fx.Graph:
     return graph
 
 
+def _pixels(graph: fx.Graph) -> fx.Node:
+    """The network's first argument; others, such as `attn_mask` of a transformer, keep their defaults."""
+    pixels: fx.Node = next(node for node in graph.nodes if node.op == "placeholder")
+    return pixels
+
+
 def _output(graph: fx.Graph) -> fx.Node:
     output: fx.Node = next(node for node in reversed(graph.nodes) if node.op == "output")
     return output
@@ -270,7 +276,7 @@ def _output(graph: fx.Graph) -> fx.Node:
 
 def _follows(node: fx.Node, cut: fx.Node) -> bool:
     """Whether the node can be computed from the cut on, without the pixels."""
-    return all(source.op != "placeholder" for source in _needed_for(node, given=cut))
+    return _pixels(cut.graph) not in _needed_for(node, given=cut)
 
 
 def _needed_for(*targets: fx.Node, given: fx.Node | None = None) -> set[fx.Node]:

@@ -3,10 +3,12 @@
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
 
 from cyclopts import App, ArgumentCollection, CycloptsError
-from cyclopts.config import Toml
+from cyclopts.config import Dict
 
 from headstart.cli.backbones import backbones
 from headstart.cli.cache import app as cache
@@ -15,6 +17,7 @@ from headstart.cli.demo import demo
 from headstart.cli.evaluate import evaluate
 from headstart.cli.predict import predict
 from headstart.cli.train import train
+from headstart.config import read_config
 from headstart.errors import HeadstartError
 
 _HELP = """Transfer learning for image classification: a folder of photos in, a judged classifier out.
@@ -28,8 +31,9 @@ def _config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
     """Options that are not on the command line come from the file that `--config` names."""
     for argument in arguments:
         if argument.name == "--config" and argument.tokens:
-            path = argument.tokens[0].value
-            Toml(path, must_exist=True, use_commands_as_keys=False)(app, commands, arguments)
+            options = asdict(read_config(Path(argument.tokens[0].value)))
+            given = {key: value for key, value in options.items() if value is not None}
+            Dict(given, source="--config", use_commands_as_keys=False)(app, commands, arguments)
 
 
 def _build_app() -> App:
@@ -39,6 +43,7 @@ def _build_app() -> App:
         config=_config_file,
         version_flags=["--version"],
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
     for command in (demo, train, predict, evaluate, backbones, cache):
         app.command(command)

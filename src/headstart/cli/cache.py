@@ -31,7 +31,7 @@ def list_(*, store: Path | None = None) -> int:
     opened = _open(store)
     records = opened.records()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("backbone", "layer", "runtime", "images", "shards", "size", "last used"):
+    for title in ("backbone", "layer", "images", "shards", "size", "last used"):
         table.add_column(
             title, justify="right" if title in {"images", "shards", "size"} else "left", overflow="fold"
         )
@@ -41,11 +41,10 @@ def list_(*, store: Path | None = None) -> int:
             table.add_row(
                 key["architecture"],
                 key["cut"],
-                f"{key['runtime']} {key['precision']}",
                 str(sum(record.rows for record in own)),
                 str(len(own)),
                 human_bytes(sum(record.bytes for record in own)),
-                datetime.fromtimestamp(max(record.last_used for record in own)).strftime("%Y-%m-%d %H:%M"),
+                datetime.fromtimestamp(max(record.last_used for record in own)).strftime("%Y-%m-%d"),
             )
     out.print(table)
     out.print(f"{human_bytes(sum(record.bytes for record in records))} in {opened.root}", markup=False)

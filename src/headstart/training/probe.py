@@ -133,6 +133,10 @@ class _Fit:
             return None
         return torch.from_numpy(balanced_weights(self.y.numpy(), self.n_classes))
 
+    def present(self) -> Tensor:
+        """(K,) bool, the classes that have images."""
+        return torch.bincount(self.y, minlength=self.n_classes) > 0
+
     def path(self, strength: float | None = None) -> LinearPath:
         """The whole path, or one strength of it."""
         return fit_linear_path(
@@ -159,8 +163,9 @@ def _choose_on_validation(fit: _Fit, x_val: Tensor, y_val: Tensor) -> FittedHead
     path = fit.path()
     held_out = path.logits(x_val)
     points, best = _judge_path(path, fit, held_out, y_val)
-    final = fit.with_more(x_val, y_val).path(points[best].strength)
-    return _fitted(final, 0, points, best, held_out[best])
+    refit = fit.with_more(x_val, y_val)
+    head = _soften_head(refit, refit.path(points[best].strength), 0, points[best].temperature)
+    return _fitted(fit, head, points, best, held_out[best])
 
 
 def _choose_by_folds(fit: _Fit, folds: Tensor) -> FittedHead:
@@ -170,7 +175,8 @@ def _choose_by_folds(fit: _Fit, folds: Tensor) -> FittedHead:
     )
     path = fit.path()
     points, best = _judge_path(path, fit, held_out, fit.y)
-    return _fitted(path, best, points, best, held_out[best])
+    head = _soften_head(fit, path, best, points[best].temperature)
+    return _fitted(fit, head, points, best, held_out[best])
 
 
 def _fit_unvalidated(fit: _Fit) -> FittedHead:
@@ -185,7 +191,7 @@ def _fit_unvalidated(fit: _Fit) -> FittedHead:
         validation_loss=None,
         validation_accuracy=None,
     )
-    return _fitted(path, 0, (point,), 0, None)
+    return _fitted(fit, path.head(0), (point,), 0, None)
 
 
 def _judge_path(
@@ -194,11 +200,16 @@ def _judge_path(
     """Temperature, losses and accuracies of every strength, and the position of the best."""
     points: list[PathPoint] = []
     smoothed: list[float] = []
+    present = fit.present()
+    # The smoothing gives each class a share of the target: one that cannot come up must not have one.
+    judged = present.clone()
+    judged[truth] = True
+    positions = torch.cumsum(judged, dim=0)[truth] - 1
     for strength, train_logits, logits in zip(path.strengths, path.logits(fit.x), held_out, strict=True):
-        temperature, loss = fit_temperature(logits, truth)
+        temperature, loss = fit_temperature(logits[:, judged], positions)
         smoothed.append(loss)
-        train_loss, train_accuracy = _judge(train_logits / temperature, fit.y)
-        validation_loss, validation_accuracy = _judge(logits / temperature, truth)
+        train_loss, train_accuracy = _judge(_soften(train_logits, temperature, present), fit.y)
+        validation_loss, validation_accuracy = _judge(_soften(logits, temperature, present), truth)
         points.append(
             PathPoint(
                 strength=float(strength),
@@ -213,20 +224,32 @@ def _judge_path(
 
 
 def _fitted(
-    final: LinearPath, index: int, points: tuple[PathPoint, ...], best: int, held_out: Tensor | None
+    fit: _Fit, head: nn.Module, points: tuple[PathPoint, ...], best: int, held_out: Tensor | None
 ) -> FittedHead:
-    """The final head, with the chosen temperature in its weights."""
+    """The final head, and the held-out probabilities of the chosen strength."""
     temperature = points[best].temperature
     probabilities = None
     if held_out is not None:
-        probabilities = torch.softmax(held_out.double() / temperature, dim=1).numpy()
+        softened = _soften(held_out.double(), temperature, fit.present())
+        probabilities = torch.softmax(softened, dim=1).numpy()
     return FittedHead(
-        head=linear_head(final.weights[index] / temperature, final.biases[index] / temperature),
+        head=head,
         strength=points[best].strength,
         temperature=temperature,
         path=points,
         validation_probabilities=probabilities,
     )
+
+
+def _soften_head(fit: _Fit, path: LinearPath, index: int, temperature: float) -> nn.Module:
+    """The head of one strength, with the temperature in its weights."""
+    biases = _soften(path.biases[index], temperature, fit.present())
+    return linear_head(path.weights[index] / temperature, biases)
+
+
+def _soften(logits: Tensor, temperature: float, present: Tensor) -> Tensor:
+    """Logits (..., K) over the temperature; a class without images keeps its own, which rules it out."""
+    return torch.where(present, logits / temperature, logits)
 
 
 def _judge(logits: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -1,0 +1,194 @@
+"""The classifier: saved, carried off and loaded, it says the same."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from headstart.backbones import Backbone
+from headstart.classifier import Classifier
+from headstart.errors import RunError
+from headstart.heads import linear_head
+from headstart.jobs import train
+from headstart.runs import Run
+
+DrawPhotos = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Run:
+    """A finished run of the default backbone, for reading only."""
+    home = tmp_path_factory.mktemp("classifier")
+    photos = draw_photos(home / "photos", per_class=12)
+    return train(str(photos), out=home / "run", store=home / "store")
+
+
+@pytest.fixture
+def copy(run: Run, tmp_path: Path) -> Path:
+    """A copy of the run's two classifier files, for damaging."""
+    for name in ("classifier.json", "classifier.safetensors"):
+        shutil.copy(run.folder / name, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_classifier(tiny_backbone: Backbone) -> Classifier:
+    """Random features, a random head, three classes."""
+    cut = tiny_backbone.cut("pooled")
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(3, int(np.prod(cut.shape)), generator=generator)
+    return Classifier(
+        backbone=tiny_backbone,
+        cut=cut,
+        head=linear_head(weights, torch.tensor([0.1, 0.0, -0.1])),
+        classes=("brick", "grass", "ünd\u0301"),
+    )
+
+
+def test_predictions_are_those_of_the_run(run: Run) -> None:
+    rows = run.predictions().to_pylist()
+
+    predictions = run.classifier().predict([Path(run.config.data) / row["path"] for row in rows], top=3)
+
+    for row, prediction in zip(rows, predictions, strict=True):
+        assert prediction.problem is None
+        assert prediction.classes[0] == row["predicted"]
+        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+            assert probability == pytest.approx(row[f"probability.{name}"], abs=1e-5)
+
+
+def test_saved_and_loaded_it_says_the_same(
+    tiny_classifier: Classifier, photo_folder: Path, tmp_path: Path
+) -> None:
+    paths = sorted(photo_folder.rglob("*.jpg"))
+    tiny_classifier.save(tmp_path)
+
+    loaded = Classifier.load(tmp_path)
+
+    assert loaded.classes == tiny_classifier.classes
+    assert loaded.backbone.card == tiny_classifier.backbone.card
+    assert loaded.backbone.weights_sha256 == tiny_classifier.backbone.weights_sha256
+    assert loaded.cut.name == tiny_classifier.cut.name
+    ours, theirs = tiny_classifier.predict(paths), loaded.predict(paths)
+    assert [p.classes for p in ours] == [p.classes for p in theirs]
+    np.testing.assert_allclose(
+        [p.probabilities for p in ours], [p.probabilities for p in theirs], rtol=0, atol=1e-5
+    )
+
+
+def test_it_needs_nothing_but_its_folder(run: Run, tmp_path: Path, draw_photos: DrawPhotos) -> None:
+    new = draw_photos(tmp_path / "new", per_class=1, seed=5)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run.folder, moved)
+    script = (
+        "import sys, pathlib; from headstart.classifier import Classifier\n"
+        "for p in Classifier.load(sys.argv[1]).predict(sorted(pathlib.Path(sys.argv[2]).rglob('*.jpg'))):\n"
+        "    print(p.classes[0])"
+    )
+    # Another process, in another place, with no store at all and no photos to go back to.
+    environment = dict(os.environ, HEADSTART_STORE=str(tmp_path / "none"))
+    photos, away = Path(run.config.data), Path(run.config.data).with_name("away")
+    photos.rename(away)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(moved), str(new)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+            cwd=tmp_path,
+        )
+    finally:
+        away.rename(photos)
+
+    assert done.stdout.split() == ["brick", "grass", "sky"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_unreadable_photo_is_a_problem_not_an_exception(
+    tiny_classifier: Classifier, photo_folder: Path
+) -> None:
+    broken = photo_folder / "broken.jpg"
+    broken.write_text("no image")
+    good = photo_folder / "brick/00.jpg"
+
+    first, second, missing = tiny_classifier.predict([broken, good, photo_folder / "none.jpg"])
+
+    assert (first.path, first.classes, first.probabilities) == (str(broken), (), ())
+    assert first.problem
+    assert second.problem is None
+    assert len(second.classes) == 3
+    assert missing.problem
+
+
+def test_the_best_come_first_and_no_more_than_asked_for(
+    tiny_classifier: Classifier, photo_folder: Path
+) -> None:
+    (every,) = tiny_classifier.predict([photo_folder / "sky/00.jpg"])
+    (best,) = tiny_classifier.predict([photo_folder / "sky/00.jpg"], top=1)
+
+    assert sum(every.probabilities) == pytest.approx(1)
+    assert list(every.probabilities) == sorted(every.probabilities, reverse=True)
+    assert best.classes == every.classes[:1]
+
+
+def test_no_photo_no_prediction(tiny_classifier: Classifier) -> None:
+    assert tiny_classifier.predict([]) == []
+
+
+@pytest.mark.parametrize("name", ["classifier.json", "classifier.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "empty"])
+def test_damaged_files_are_an_error_in_words(copy: Path, name: str, damage: str) -> None:
+    path = copy / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "cut short" else b"")
+
+    with pytest.raises(RunError) as caught:
+        Classifier.load(copy)
+
+    assert name in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("content", ["[]", '{"format": 1}', "3"])
+def test_a_description_that_describes_nothing_is_an_error_in_words(copy: Path, content: str) -> None:
+    (copy / "classifier.json").write_text(content)
+
+    with pytest.raises(RunError, match=r"classifier\.json"):
+        Classifier.load(copy)
+
+
+def test_another_format_is_named(copy: Path) -> None:
+    path = copy / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+
+    with pytest.raises(RunError, match="has format 99; this headstart reads format 1"):
+        Classifier.load(copy)
+
+
+@pytest.mark.parametrize("start", ["prefix.", "head."])
+def test_missing_weights_are_an_error_in_words(copy: Path, start: str) -> None:
+    path = copy / "classifier.safetensors"
+    tensors = load_file(path)
+    del tensors[next(name for name in tensors if name.startswith(start))]
+    save_file(tensors, path)
+
+    with pytest.raises(RunError, match=r"classifier\.safetensors"):
+        Classifier.load(copy)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no run"):
+        Classifier.load(tmp_path / "none")

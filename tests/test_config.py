@@ -1,0 +1,121 @@
+"""The configuration: there and back through TOML, and every fault in words."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.config import DEFAULT_BACKBONE, TrainConfig, read_config
+from headstart.errors import ConfigError
+
+_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1)
+
+
+@given(
+    data=_TEXT,
+    weights=st.sampled_from(["pretrained", "none"]),
+    layer=_TEXT,
+    per_class=st.none() | st.integers(1, 10**6),
+    class_weights=st.sampled_from(["none", "balanced"]),
+    seed=st.integers(0, 2**32),
+)
+def test_toml_and_back_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, data, weights, layer, per_class, class_weights, seed
+) -> None:
+    config = TrainConfig(
+        data, weights=weights, layer=layer, per_class=per_class, class_weights=class_weights, seed=seed
+    )
+    path = tmp_path_factory.getbasetemp() / "roundtrip.toml"
+    path.write_bytes(config.to_toml().encode())
+
+    assert read_config(path) == config
+
+
+def test_every_option_that_is_set_is_written() -> None:
+    text = TrainConfig("photos", per_class=5).to_toml()
+
+    assert [line.split(" = ")[0] for line in text.splitlines()] == [
+        field.name for field in fields(TrainConfig)
+    ]
+    assert "per_class" not in TrainConfig("photos").to_toml()  # TOML has no null
+
+
+def test_a_folder_is_all_that_must_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('data = "photos"\n')
+
+    assert read_config(path) == TrainConfig("photos")
+    assert read_config(path).backbone == DEFAULT_BACKBONE
+
+
+def test_all_faults_stand_in_one_error() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(3, weights="some", class_weights="heavy", per_class="ten", seed=1.5)  # type: ignore[arg-type]
+
+    message = str(caught.value)
+    assert message == (
+        "data is 3; expected str; weights is 'some'; expected one of pretrained, none; "
+        "per_class is 'ten'; expected int; class_weights is 'heavy'; expected one of none, balanced; "
+        "seed is 1.5; expected int."
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"per_class": 0}, "per_class is 0; expected at least 1"),
+        ({"per_class": True}, "per_class is True; expected int"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
+        ({"seed": False}, "seed is False; expected int.$"),
+    ],
+)
+def test_numbers_out_of_range(option: dict[str, int], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig("photos", **option)  # type: ignore[arg-type]
+
+
+def test_two_numbers_out_of_range_stand_in_one_error() -> None:
+    with pytest.raises(ConfigError, match=r"per_class is 0.*; seed is -1"):
+        TrainConfig("photos", per_class=0, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('data = "photos"\nbackbon = "x"', "unknown key 'backbon'; did you mean 'backbone'?"),
+        ('data = "photos"\nperclass = 3', "unknown key 'perclass'; did you mean 'per_class'?"),
+        ('data = "photos"\nzzz = 3', "unknown key 'zzz'; known keys: data, backbone, weights, layer"),
+        ("seed = 3", "lacks the key 'data'"),
+        ("data = ", "is no TOML"),
+        ('data = "photos"\nseed = "three"', "seed is 'three'; expected int"),
+        ('data = "photos"\nweights = "other"', "expected one of pretrained, none"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_no_toml(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xff\xd8\xff\xe0")
+
+    with pytest.raises(ConfigError, match="is no TOML"):
+        read_config(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml cannot be read: No such file"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path)
