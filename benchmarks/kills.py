@@ -78,7 +78,9 @@ def main() -> None:
             assert FeatureStore(work / "store").verify().bad_rows == 0
             after = rows_on_disk(work / "store")
             assert len(after) == len(set(after)) == total
-        print(f"kill {kill + 1:2}: {stage}, {len(kept)} rows kept, {total - len(kept)} extracted, figures equal")
+        print(
+            f"kill {kill + 1:2}: {stage}, {len(kept)} rows kept, {total - len(kept)} extracted, figures equal"
+        )
     print(f"all {options.kills} kills survived; largest difference of the test loss {worst:.1e}")
 
 

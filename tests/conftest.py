@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from headstart.backbones import Backbone, BackboneCard, build_network
 from headstart.backbones.backbone import sha256_of_tensors
 from headstart.images import Preprocess
+
+# The tests' tensors are small: on a busy machine threads would spend their time waiting for each other.
+torch.set_num_threads(1)
 
 DrawPhotos = Callable[..., Path]
 

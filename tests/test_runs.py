@@ -102,8 +102,9 @@ def test_a_run_without_its_result_is_unfinished_and_taken_up(tmp_path: Path) -> 
 
 def test_a_finished_run_is_replaced_by_force_alone(finished: Path) -> None:
     before = (finished / "result.json").read_bytes()
-    with pytest.raises(RunError, match=r"holds a finished run\.\n.*--force"), new_run(
-        CONFIG, finished, force=False
+    with (
+        pytest.raises(RunError, match=r"holds a finished run\.\n.*--force"),
+        new_run(CONFIG, finished, force=False),
     ):
         pass
     assert (finished / "result.json").read_bytes() == before
@@ -126,8 +127,9 @@ def test_a_finished_run_is_replaced_by_force_alone(finished: Path) -> None:
 def test_a_foreign_folder_is_refused_even_by_force(tmp_path: Path, force: bool) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
 
-    with pytest.raises(RunError, match="is not empty and holds no run"), new_run(
-        CONFIG, tmp_path, force=force
+    with (
+        pytest.raises(RunError, match="is not empty and holds no run"),
+        new_run(CONFIG, tmp_path, force=force),
     ):
         pass
 
@@ -150,8 +152,10 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("force", [False, True])
 def test_two_writers_at_once_are_refused(tmp_path: Path, force: bool) -> None:
-    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="Another headstart is writing"), new_run(
-        CONFIG, tmp_path, force=force
+    with (
+        FileLock(tmp_path / ".lock"),
+        pytest.raises(RunError, match="Another headstart is writing"),
+        new_run(CONFIG, tmp_path, force=force),
     ):
         pass
 

@@ -141,7 +141,13 @@ class Classifier:
             raise RunError(
                 f"{place / WEIGHTS_FILE} cannot be read: {error}.\nTrain the run again."
             ) from error
-        return cls._assemble(description, tensors)
+        try:
+            return cls._assemble(description, tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"{place / CARD_FILE} and {place / WEIGHTS_FILE} do not make a classifier together: "
+                "something is missing or damaged.\nTrain the run again."
+            ) from error
 
     @classmethod
     def _assemble(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Classifier":
@@ -177,10 +183,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}.\nTrain the run again.") from error
-    if description.get("format") != _FORMAT:
-        raise RunError(
-            f"{path} has format {description.get('format')!r}; this headstart reads format {_FORMAT}."
-        )
+    found = description.get("format") if isinstance(description, dict) else None
+    if found != _FORMAT:
+        raise RunError(f"{path} has format {found!r}; this headstart reads format {_FORMAT}.")
     return description
 
 

@@ -156,7 +156,10 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _as_paths(X: Sequence[str | os.PathLike[str]] | ArrayLike) -> list[str]:
     """A list of paths from whatever scikit-learn hands over."""
-    values = column_or_1d(np.asarray(X, dtype=object))
+    array = np.asarray(X, dtype=object)
+    if array.ndim != 1 and array.shape[1:] != (1,):
+        raise ValueError(f"X holds one path an image, (n,) or (n, 1); got the shape {array.shape}.")
+    values = array.ravel()
     if not len(values):
         raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
     if wrong := [value for value in values if not isinstance(value, str | os.PathLike)]:

@@ -319,7 +319,8 @@ def test_two_writers_at_once_are_refused(photo_folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("option", "error"), [({"backbone": "resnet_nought"}, BackboneError), ({"layer": "nowhere"}, BackboneError)]
+    ("option", "error"),
+    [({"backbone": "resnet_nought"}, BackboneError), ({"layer": "nowhere"}, BackboneError)],
 )
 def test_what_there_is_not_is_an_error(
     photo_folder: Path, tmp_path: Path, option: dict[str, str], error: type[Exception]

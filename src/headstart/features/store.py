@@ -217,10 +217,13 @@ class FeatureStore:
         rows = bad_shards = bad_rows = 0
         for place, path in on_disk.items():
             shard = read_shard(path)
+            sound = sound_rows(shard)
             bad_shards += shard is None
-            rows += len(sound_rows(shard))
-            # A damaged row that the index no longer points to has been made again elsewhere.
-            bad_rows += self._indexed_damage(place, shard) if shard is not None else 0
+            rows += len(sound)
+            # What the index promises and the shard does not hold. A damaged row that the index no longer points to
+            # has been made again elsewhere.
+            if shard is not None and place in records:
+                bad_rows += records[place].rows - self._count_indexed(place, list(sound))
         return StoreCheck(
             shards=len(on_disk),
             rows=rows,
@@ -281,11 +284,10 @@ class FeatureStore:
         files = [path for path in self._folder.glob("*/*") if path.suffix not in kept]
         return [path for path in files if _changed(path) < old]
 
-    def _indexed_damage(self, place: tuple[str, str], shard: Shard) -> int:
-        """How many of the shard's damaged rows the index still points to."""
-        damaged = [sha for sha, good in zip(shard.sha256s, shard.sound, strict=True) if not good]
-        located = self._index.locate(place[0], damaged)
-        return sum(name == place[1] for name in located.values())
+    def _count_indexed(self, place: tuple[str, str], sha256s: list[bytes]) -> int:
+        """How many of these rows the index finds in this very shard."""
+        digest, name = place
+        return sum(shard == name for shard in self._index.locate(digest, sha256s).values())
 
     def _differs(self, digest: str) -> bool:
         indexed = {record.name for record in self._index.shards(digest)}
