@@ -51,6 +51,8 @@ EXPECTED_FAILED_CHECKS = {
     "check_methods_subset_invariance": _FITS_NUMBERS,
     "check_fit2d_1sample": _NUMBERS_WORDS,
     "check_fit2d_1feature": _NUMBERS_WORDS,
+    "check_fit2d_predict1d": _FITS_NUMBERS,
+    "check_requires_y_none": _NUMBERS_WORDS,
     "check_dict_unchanged": _FITS_NUMBERS,
     "check_fit_idempotent": _FITS_NUMBERS,
     "check_fit_check_is_fitted": _FITS_NUMBERS,

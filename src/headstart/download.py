@@ -280,8 +280,6 @@ def unpack_tar(archive: Path, destination: Path, *, max_bytes: int = 50_000_000_
     """
     if destination.is_dir():
         return destination
-    if not hasattr(tarfile, "data_filter"):
-        raise DownloadError(f"{archive} is not unpacked: safe unpacking needs Python 3.11.4 or later.")
     temporary = temporary_beside(destination)
     try:
         with full_disk_explained(destination, None):
@@ -312,7 +310,29 @@ def _extract(archive: Path, folder: Path, max_bytes: int) -> None:
                 raise DownloadError(
                     f"{archive} is not unpacked: {member.name} in it is no file and no folder."
                 )
-            tar.extract(member, folder, filter="data")
+            _write_member(tar, member, _place_inside(folder, member.name, archive))
+
+
+def _place_inside(folder: Path, name: str, archive: Path) -> Path:
+    """Give the path of a member, whose name may lead anywhere; no link in the folder can mislead it further."""
+    path = (folder / name.lstrip("/")).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise DownloadError(f"{archive} is not unpacked: {name} in it leads out of the folder.")
+    return path
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Write a file's bytes or make a folder, and nothing else of what an archive can carry.
+
+    `TarFile.extract` would be as safe with a filter, which the first releases of Python 3.11 do not have.
+    """
+    content = tar.extractfile(member)
+    if content is None:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def _rename_folder(temporary: Path, destination: Path) -> None:

@@ -158,6 +158,8 @@ def _as_paths(X: Sequence[str | os.PathLike[str]] | ArrayLike) -> list[str]:
     """A list of paths from whatever scikit-learn hands over."""
     array = np.asarray(X, dtype=object)
     if array.ndim != 1 and array.shape[1:] != (1,):
+        if array.size == 0:  # in scikit-learn's own words
+            raise ValueError(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
         raise ValueError(f"X holds one path an image, (n,) or (n, 1); got the shape {array.shape}.")
     values = array.ravel()
     if not len(values):

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Iterator
 
 import pytest
 import timm
@@ -22,6 +23,15 @@ ORDINARY = {
     "vit": lambda: timm.create_model("test_vit", num_classes=7, img_size=64, drop_path_rate=0.5),
 }
 SIZES = {"alexnet": 96}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On a busy machine the threads of small images wait for each other, tenfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def build(name: str) -> tuple[nn.Module, int]:
@@ -68,7 +78,7 @@ def assert_splits(network: nn.Module, traced: CutNetwork, name: str, x: Tensor, 
 def test_every_cut_splits_bit_for_bit(name: str, training: bool) -> None:
     network, size = build(name)
     traced = CutNetwork(network, size=size)
-    assert len(traced.cuts) >= 8
+    assert len(traced.cuts) >= 10
     for cut in traced.cuts:
         assert_splits(network, traced, cut, images(size), training=training)
 

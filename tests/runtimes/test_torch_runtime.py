@@ -1,54 +1,103 @@
-"""The torch runtime: fixed batches, the allocator's settings, and the device."""
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
-from headstart.runtimes import choose_device, load_runtime, memory
+from headstart.images import normalise
+from headstart.runtimes import Runtime, choose_device, load_runtime
 
 
-def images(count: int) -> list[torch.Tensor]:
+def pixels(n: int, size: int = 32) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8) for _ in range(count)]
+    return list(torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator))
 
 
-def test_rows_do_not_depend_on_their_batch(tiny_backbone: Backbone) -> None:
-    prefix = tiny_backbone.split(tiny_backbone.cut("pooled"))[0]
-    runtime = load_runtime(prefix, tiny_backbone.preprocess)
-    batch = images(runtime.batch_size)
-    together = runtime.run(batch)
-    assert together.dtype == np.float32
-    assert together.shape == (runtime.batch_size, *tiny_backbone.cut("pooled").shape)
-    for i, image in enumerate(batch):
-        assert np.array_equal(runtime.run([image])[0], together[i])
+@pytest.fixture
+def runtime(tiny_backbone: Backbone) -> Iterator[Runtime]:
+    prefix, _ = tiny_backbone.split(tiny_backbone.cut("pooled"))
+    loaded = load_runtime(prefix, tiny_backbone.preprocess)
+    with loaded.session():
+        loaded.start_worker()
+        yield loaded
+
+
+def test_features_are_the_plain_networks(runtime: Runtime, tiny_backbone: Backbone) -> None:
+    images = pixels(runtime.batch_size)
+    rows = runtime.run(images)
+    network = tiny_backbone.network
+    with torch.no_grad():
+        x = normalise(torch.stack(images), tiny_backbone.preprocess)
+        expected = network.forward_head(network.forward_features(x), pre_logits=True).numpy()
+    assert rows.dtype == np.float32
+    assert rows.flags.c_contiguous
+    assert np.linalg.norm(rows - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("layer", ["conv_stem", "blocks.2", "conv_head", "pooled", "classifier"])
+def test_an_images_features_do_not_depend_on_its_company(tiny_backbone: Backbone, layer: str) -> None:
+    runtime = load_runtime(tiny_backbone.split(tiny_backbone.cut(layer))[0], tiny_backbone.preprocess)
+    images = pixels(runtime.batch_size)
+    with runtime.session():
+        runtime.start_worker()
+        together = runtime.run(images)
+        backwards = runtime.run(images[::-1])[::-1]
+        alone = np.concatenate([runtime.run([image]) for image in images])
+    assert np.array_equal(together, backwards)
+    assert np.array_equal(together, alone)
+
+
+def test_several_threads_give_the_same_bits(runtime: Runtime) -> None:
+    images = pixels(8 * runtime.batch_size)
+    batches = [images[i : i + runtime.batch_size] for i in range(0, len(images), runtime.batch_size)]
+    one_by_one = [runtime.run(batch) for batch in batches]
+    with ThreadPoolExecutor(4, initializer=runtime.start_worker) as pool:
+        at_once = list(pool.map(runtime.run, batches))
+    assert np.array_equal(np.concatenate(one_by_one), np.concatenate(at_once))
 
 
 def test_a_session_gives_torchs_threads_back(tiny_backbone: Backbone) -> None:
-    prefix = tiny_backbone.split(tiny_backbone.cut("pooled"))[0]
-    runtime = load_runtime(prefix, tiny_backbone.preprocess)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with runtime.session():
-            runtime.start_worker()
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    runtime = load_runtime(tiny_backbone.network, tiny_backbone.preprocess)
+    threads = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="inside"), runtime.session():
+        runtime.start_worker()
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == threads
 
 
-def test_without_glibc_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda *_: pytest.fail("no C library is asked for"))
-    with memory.freed_memory_kept():
-        pass
+def test_features_are_taken_in_eval_mode(tiny_backbone: Backbone) -> None:
+    prefix, _ = tiny_backbone.split(tiny_backbone.cut("pooled"))
+    expected = load_runtime(prefix, tiny_backbone.preprocess).run(pixels(2))
+    trained, _ = tiny_backbone.split(tiny_backbone.cut("pooled"))
+    again = load_runtime(trained.train(), tiny_backbone.preprocess).run(pixels(2))
+    assert np.array_equal(expected, again)
 
 
-def test_a_device_that_is_not_there_is_an_error() -> None:
-    assert choose_device("cpu") == "cpu"
-    with pytest.raises(ConfigError, match="auto"):
-        choose_device("warp")
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="cuda"):
-            choose_device("cuda")
+def test_identity_names_class_and_precision_but_no_device_index(runtime: Runtime) -> None:
+    assert runtime.identity == {"runtime": "torch-cpu-channels_last", "precision": "float32"}
+
+
+def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, expected in ((True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert choose_device("auto") == expected
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", ""])
+def test_a_device_that_cannot_compute_is_refused(device: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"Device '{device}' cannot be used here: .+\nUse cpu, cuda, mps or auto"
+    ):
+        choose_device(device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_cuda_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Device 'cuda' cannot be used here"):
+        choose_device("cuda")
