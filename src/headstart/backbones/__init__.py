@@ -105,8 +105,11 @@ def load_backbone(
     path = None if choice in ("pretrained", "none") else Path(choice).expanduser()
     if path is not None:
         card, path = _with_own_weights(card, path)
+    own_size = card.preprocess.size
     card = _with_input(card, preprocess, size)
     network = build_network(card, seed=seed)
+    if card.preprocess.size != own_size:
+        _require_size(card, network)
     return Backbone(
         card=card,
         network=network,
@@ -150,6 +153,22 @@ def _with_input(card: BackboneCard, preprocess: Preprocess | None, size: int | N
     if size is not None and size != wanted.size:
         wanted = replace(wanted, size=size, resize=round(wanted.resize * size / wanted.size))
     return card if wanted == card.preprocess else SOURCES[card.source].adapt(card, wanted)
+
+
+def _require_size(card: BackboneCard, network: nn.Module) -> None:
+    """Try one image: what sizes an architecture takes is written nowhere.
+
+    Raises:
+        BackboneError: it cannot take the card's size.
+    """
+    size = card.preprocess.size
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, size, size))
+    except Exception as error:  # whatever a foreign forward() raises for it
+        raise BackboneError(
+            f"{card.name} takes no images of {size} pixels: {error}\nGive another size, or another backbone."
+        ) from error
 
 
 def build_network(card: BackboneCard, *, seed: int = 0) -> nn.Module:
