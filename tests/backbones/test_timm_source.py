@@ -202,6 +202,26 @@ def test_a_vision_transformer_is_built_for_another_size(hub: Path, no_network: N
     ]
 
 
+def test_a_file_of_another_size_or_version_is_converted_as_timm_does(hub: Path, tmp_path: Path) -> None:
+    state = random_state(TINY_VIT)
+    save_file(state, tmp_path / "vit.safetensors")
+    backbone = load_backbone("timm/test_vit", weights=str(tmp_path / "vit.safetensors"), size=96)
+    put_into_cache(hub, TINY_VIT, state)
+    theirs = timm.create_model(TINY_VIT, pretrained=True, img_size=96).eval()
+    with torch.inference_mode():
+        assert torch.equal(backbone.network(images(96)), theirs(images(96)))
+    save_file({**state, "head.weight": torch.zeros(3, 64)}, tmp_path / "vit.safetensors")
+    with pytest.raises(BackboneError, match=r"of another shape \(.*head\.weight \(3, 64\) instead of"):
+        load_backbone("timm/test_vit", weights=str(tmp_path / "vit.safetensors"))
+
+
+def test_loading_leaves_torchs_generator_alone(hub: Path, no_network: None) -> None:
+    put_into_cache(hub, TINY, random_state(TINY))
+    before = torch.get_rng_state()
+    load_backbone(f"timm/{TINY}")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_size_that_an_architecture_cannot_take_is_refused() -> None:
     with pytest.raises(BackboneError, match=r"timm/test_vit\S* takes no images of 7 pixels"):
         load_backbone("timm/test_vit", weights="none", size=7)

@@ -16,7 +16,7 @@ from headstart.backbones.names import SHORT_NAMES, candidates, nearest_names
 from headstart.backbones.source import BackboneSource
 from headstart.backbones.timm_source import TimmSource
 from headstart.backbones.torchvision_source import TorchvisionSource
-from headstart.backbones.weights import fit_state, parse_weights, read_folder
+from headstart.backbones.weights import fit_state, misfits, parse_weights, read_folder
 from headstart.errors import BackboneError
 from headstart.files import sha256_of_file
 from headstart.images import Preprocess
@@ -30,6 +30,7 @@ __all__ = [
     "Weights",
     "build_network",
     "find_card",
+    "is_backbone",
     "list_backbones",
     "load_backbone",
     "parse_weights",
@@ -50,26 +51,41 @@ def list_backbones(pattern: str = "*") -> list[BackboneCard]:
     return [card for card in cards if fnmatchcase(card.name, wanted)]
 
 
+def is_backbone(name: str) -> bool:
+    """Whether a name means one backbone that can be used."""
+    cards = _all_cards()
+    return any(full in cards for full in _meanings(name))
+
+
 def find_card(name: str) -> BackboneCard:
     """The card of one backbone; `headstart.backbones.names` says what a name means.
 
     Raises:
         BackboneError: there is no such backbone (the nearest names are given), or it cannot be used.
     """
-    cards = {card.name: card for card in list_backbones()}
-    others = {key: own for source in SOURCES.values() for key, own in source.other_names().items()}
+    cards = _all_cards()
     refused = {key: reason for source in SOURCES.values() for key, reason in source.refused().items()}
-    for candidate in candidates(name):
-        full = candidate if candidate in cards else others.get(candidate, candidate)
+    for full in _meanings(name):
         if full in refused:
             raise BackboneError(f"{full} cannot be used: {refused[full]}")
         if full in cards:
             return cards[full]
-    close = nearest_names(name, [*cards, *others]) or list(cards)[:3]
+    # Those that can be used at once stand first.
+    close = sorted(nearest_names(name, cards), key=lambda each: not cards[each].weights_here)
     raise BackboneError(
-        f"There is no backbone {name!r}. Nearest: {', '.join(close)}. "
+        f"There is no backbone {name!r}. Nearest: {', '.join(close[:3] or list(cards)[:3])}. "
         "`headstart backbones` lists what can be used."
     )
+
+
+def _all_cards() -> dict[str, BackboneCard]:
+    return {card.name: card for card in list_backbones()}
+
+
+def _meanings(name: str) -> list[str]:
+    """The full names that a name may mean, the first that exists first."""
+    others = {key: own for source in SOURCES.values() for key, own in source.other_names().items()}
+    return [others.get(candidate, candidate) for candidate in candidates(name)]
 
 
 def load_backbone(
@@ -122,7 +138,10 @@ def _fill(card: BackboneCard, network: nn.Module, path: Path | None, choice: Wei
     """Put the chosen weights into the network, and give their sha256."""
     source = SOURCES[card.source]
     if path is not None:
-        fit_state(network, source.read_weights(card, path), origin=str(path), name=card.name)
+        state = source.read_weights(card, path)
+        if misfits(network, state):
+            state = source.convert(card, state)
+        fit_state(network, state, origin=str(path), name=card.name)
         return sha256_of_file(path)
     return sha256_of_tensors(network.state_dict()) if choice == "none" else source.load(card, network)
 

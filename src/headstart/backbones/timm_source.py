@@ -9,7 +9,7 @@ import pickle
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from math import floor
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import timm
 import torch
 from huggingface_hub import constants as hub
 from timm.data.config import resolve_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.backbones.backbone import sha256_of_tensors
 from headstart.backbones.card import BackboneCard
@@ -102,15 +102,13 @@ class TimmSource(BackboneSource):
             BackboneError: the weights cannot be fetched or read.
         """
         cfg = _config(card.architecture)
-        arguments: dict[str, Any] = dict(card.arguments)
-        create = partial(timm.create_model, card.architecture, pretrained=True, **arguments)
         cached = _cached_file(cfg) if cfg.hf_hub_id else None
         try:
             if cached is not None:  # without asking the hub, which would take half a minute off line
-                loaded = create(pretrained_cfg_overlay={"file": str(cached), "custom_load": False})
+                loaded = _create(card, {"file": str(cached), "custom_load": False})
             else:
                 _require_host(cfg)
-                loaded = create()
+                loaded = _create(card, {})
         except _LOADING_ERRORS as error:
             raise BackboneError(_cannot_fetch(card.name, cfg, cached, error)) from error
         network.load_state_dict(loaded.state_dict())
@@ -132,6 +130,13 @@ class TimmSource(BackboneSource):
             arguments["img_size"] = preprocess.size
         return replace(card, preprocess=preprocess, arguments=arguments)
 
+    def convert(self, card: BackboneCard, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What timm's own loading makes of a state dict: names of older versions, positions of other sizes."""
+        try:
+            return _create(card, {"state_dict": dict(state), "custom_load": False}).state_dict()
+        except _LOADING_ERRORS:
+            return state  # it fits no better; what is wrong with it is said where it is fitted
+
     def adopt(self, card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
         """The card as a folder of timm's describes it.
 
@@ -139,6 +144,16 @@ class TimmSource(BackboneSource):
             BackboneError: the folder holds another architecture, or wants images that cannot be prepared.
         """
         return adopt_folder(card, folder)
+
+
+def _create(card: BackboneCard, overlay: dict[str, Any]) -> nn.Module:
+    """The card's network with pretrained weights, with other entries in timm's record; random state is kept."""
+    arguments: dict[str, Any] = dict(card.arguments)
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = timm.create_model(
+            card.architecture, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
+        )
+    return network
 
 
 def adopt_folder(card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
@@ -214,7 +229,7 @@ def _card(name: str, cfg: Any, preprocess: Preprocess, here: frozenset[str]) -> 
         parameters=None,
         weights_sha256=None,
         weights_here=cached,
-        get_weights="downloaded at first use",
+        get_weights="fetched when used",
         aliases={},
         summary=cfg.description or f"{cfg.architecture} of timm, weights {cfg.tag}",
     )

@@ -165,6 +165,16 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor], *, origin: str, n
     Raises:
         BackboneError: names the tensors that are missing, unexpected or of another shape.
     """
+    if faults := misfits(network, state):
+        raise BackboneError(
+            f"{origin} does not fit {name}, which has {len(network.state_dict())} tensors: {faults}.\n"
+            "Give the weights of that very architecture, with its names; `headstart backbones` lists others."
+        )
+    network.load_state_dict({**network.state_dict(), **state})
+
+
+def misfits(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Which tensors are missing, unexpected or of another shape, in words; nothing where all fit."""
     own = network.state_dict()
     missing = [key for key in own if key not in state and key.rpartition(".")[2] != _COUNTERS]
     unexpected = [key for key in state if key not in own]
@@ -174,12 +184,7 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor], *, origin: str, n
         if key in state and state[key].shape != value.shape
     ]
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    if faults := [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds if keys]:
-        raise BackboneError(
-            f"{origin} does not fit {name}, which has {len(own)} tensors: {'; '.join(faults)}.\n"
-            "Give the weights of that very architecture, with its names; `headstart backbones` lists others."
-        )
-    network.load_state_dict({**own, **state})
+    return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds if keys)
 
 
 def _some(keys: Sequence[str]) -> str:

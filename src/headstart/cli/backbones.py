@@ -1,44 +1,67 @@
 """`headstart backbones`."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 from rich.text import Text
 
 from headstart.cli.console import out
-from headstart.errors import BackboneError
 from headstart.files import human_bytes
 
+if TYPE_CHECKING:
+    from headstart.backbones import BackboneCard
 
-def backbones(pattern: str = "*", /) -> int:
+
+def backbones(name: str | None = None, /) -> int:
     """List the backbones that can be used; for one NAME, its layers.
 
-    Args:
-        pattern: Part of a name, or a name with * and ?.
-    """
-    from headstart.backbones import find_card, list_backbones
+    Without a name, those with a short name and those whose weights are on this machine are listed.
 
-    cards = list_backbones(pattern)
-    if not cards:
-        find_card(pattern)  # raises, with the nearest names
-        raise BackboneError(f"No backbone's name holds {pattern!r}.")
-    if len(cards) == 1 and cards[0].name == pattern:
-        _show_layers(pattern)
-        return 0
+    Args:
+        name: A backbone, for its layers; else part of some names, or a pattern with * and ? ("*" is all).
+    """
+    from headstart.backbones import find_card, is_backbone, list_backbones
+
+    if name is None:
+        _show_overview()
+    elif is_backbone(name):
+        _show_layers(name)
+    elif cards := list_backbones(name):
+        _show_cards(cards)
+    else:
+        find_card(name)  # raises, with the nearest names
+    return 0
+
+
+def _show_overview() -> None:
+    from headstart.backbones import SHORT_NAMES, list_backbones
+
+    short = {full: name for name, full in SHORT_NAMES.items()}
+    cards = list_backbones()
+    listed = [card for card in cards if card.weights_here or card.name in short]
+    _show_cards(listed, {card.name: short.get(card.name, card.name) for card in listed})
+    out.print(
+        f"{len(cards) - len(listed)} more of torchvision and timm: "
+        "`headstart backbones mobilenet` lists those whose name holds that, `headstart backbones '*'` all."
+    )
+
+
+def _show_cards(cards: Sequence[BackboneCard], names: Mapping[str, str] | None = None) -> None:
+    """A table of cards; with `names`, each under another name, its own beside it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("name", "parameters", "input", "licence", "weights", "what it is"):
-        table.add_column(
-            title, justify="right" if title in {"parameters", "input"} else "left", no_wrap=title == "name"
-        )
+    for title in ("name", *(("in full",) if names else ()), "input", "weights", "licence"):
+        table.add_column(title, justify="right" if title == "input" else "left", no_wrap=title != "licence")
     for card in cards:
         table.add_row(
-            card.name,
-            "" if card.parameters is None else f"{card.parameters / 1e6:.1f} M",
+            *((names[card.name], card.name) if names else (card.name,)),
             str(card.preprocess.size),
+            "here" if card.weights_here else "to fetch",
             card.licence,
-            "here" if card.weights_here else card.get_weights,
-            card.summary,
         )
     out.print(table)
-    return 0
 
 
 def _show_layers(name: str) -> None:
