@@ -11,6 +11,7 @@ import tomli_w
 from headstart.errors import ConfigError
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DEFAULT_MAX_STORE = "20G"
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,20 @@ class TrainConfig:
     """What makes a run: with the same configuration, photos and machine it gives the same bits.
 
     Attributes:
-        data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`.
+        data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`; a table (CSV,
+            Parquet), archive (zip, tar) or array file (.npz, .p); or the name of a data set.
         backbone: Pretrained network; `headstart backbones` lists them.
-        weights: The network's pretrained weights, or none: random ones, as a baseline.
+        weights: The network's `pretrained` weights, a file or folder of weights, or `none`: random ones, as a
+            baseline.
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.
+        split: How to divide the images: auto (as given, else 80/10/10), shares such as 80/10/10 (train, validation,
+            test) or 85/15, or a reference program's protocol: r1, r3 or r5.
+        group: Column of a table that says what belongs together and is never divided by a split.
+        group_pattern: Regular expression on file names (with a / in it: on paths) whose first group, or whole match,
+            says what belongs together.
         per_class: Use at most this many labelled images of each class (test images are kept).
         class_weights: Give rare classes more weight in the fit: none or balanced.
+        max_store: Refuse to store more than this for one extraction, such as 500M or 20G.
         seed: Seed of splits and random weights.
         device: Where the network runs: auto, cpu, cuda or mps.
     """
@@ -31,10 +40,14 @@ class TrainConfig:
     data: str
     _: KW_ONLY
     backbone: str = DEFAULT_BACKBONE
-    weights: Literal["pretrained", "none"] = "pretrained"
+    weights: str = "pretrained"
     layer: str = "pooled"
+    split: str = "auto"
+    group: str | None = None
+    group_pattern: str | None = None
     per_class: int | None = None
     class_weights: Literal["none", "balanced"] = "none"
+    max_store: str = DEFAULT_MAX_STORE
     seed: int = 0
     device: str = "auto"
 

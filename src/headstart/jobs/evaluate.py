@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from headstart.datasets import ImageDataset, Problem, load_dataset
 from headstart.errors import DataError
 from headstart.features import FeatureStore, Progress, extract_features
-from headstart.jobs.common import listing, named_problems
+from headstart.jobs.common import listing
 from headstart.metrics import Scores, score_predictions
 from headstart.runs import Predictions, Run, load_run
 from headstart.runtimes import choose_device
@@ -67,11 +67,11 @@ def evaluate(
     """
     opened = load_run(run)
     classifier = opened.classifier()
-    listed = load_dataset(data)
+    listed = load_dataset(data, cache=store)
     dataset = listed.subset(listed.rows("test")) if "test" in listed.splits else listed
     labels = _labels_in(dataset, classifier.classes)
     got = extract_features(
-        dataset.paths(),
+        dataset,
         classifier.backbone,
         layer=classifier.cut.name,
         store=FeatureStore(store),
@@ -98,7 +98,7 @@ def evaluate(
         classes=classifier.classes,
         part="the test part" if dataset is not listed else "all images",
         fitted_on=int((~fresh).sum()),
-        problems=listed.problems + named_problems(dataset, got),
+        problems=listed.problems + got.problems,
     )
 
 

@@ -5,7 +5,6 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,23 @@ import numpy as np
 from headstart.backbones import Backbone, load_backbone
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
-from headstart.datasets import ImageDataset, Problem, Split, assign_splits, load_dataset, stratified_folds
+from headstart.datasets import (
+    ImageDataset,
+    ImageFiles,
+    Problem,
+    Split,
+    assign_splits,
+    full_location,
+    group_by_pattern,
+    load_dataset,
+    read_image,
+    stratified_folds,
+)
 from headstart.errors import DataError, UnreadableImageError
 from headstart.features import FeatureStore, Progress, extract_features
-from headstart.images import decode_image, read_image_file
-from headstart.jobs.common import listing, named_problems
+from headstart.files import parse_bytes
+from headstart.images import decode_image
+from headstart.jobs.common import listing
 from headstart.jobs.result import Judged, RunData, make_result
 from headstart.metrics import score_predictions
 from headstart.report import RunRecord, draw_thumbnail, render_report
@@ -55,9 +66,11 @@ def train(
     """
     start = time.perf_counter()
     config = config if isinstance(config, TrainConfig) else TrainConfig(config)
-    config = replace(config, data=os.path.abspath(config.data), device=choose_device(config.device))  # noqa: PTH100 - links stay
-    listed = load_dataset(config.data)
-    with new_run(config, out, force=force) as writer:
+    config = replace(config, data=full_location(config.data), device=choose_device(config.device))
+    listed = load_dataset(config.data, cache=store, group=config.group)
+    if config.group_pattern is not None:
+        listed = group_by_pattern(listed, config.group_pattern)
+    with new_run(config, listed.name, out, force=force) as writer:
         backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
         fitted, fit_seconds = _fit(data, config)
@@ -95,20 +108,23 @@ def _extract(
     problems = listed.problems
     extracted, seconds = 0, 0.0
     while True:
-        dataset, record = assign_splits(listed, seed=config.seed, per_class=config.per_class)
+        dataset, record = assign_splits(
+            listed, split=config.split, seed=config.seed, per_class=config.per_class
+        )
         _require_classes(dataset, problems)
         got = extract_features(
-            dataset.paths(),
+            dataset,
             backbone,
             layer=config.layer,
             store=store,
             device=config.device,
+            max_store=parse_bytes(config.max_store),
             progress=progress,
         )
         extracted, seconds = extracted + got.extracted, seconds + got.seconds
         if got.readable.all():
             break
-        problems += named_problems(dataset, got)
+        problems += got.problems
         unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
         listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
     return RunData(
@@ -144,7 +160,11 @@ def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
     features, labels = data.part("train")
     folds = None
     if data.record.choice == "cross-validation":
-        folds = stratified_folds(labels, data.record.folds, config.seed)
+        groups = data.dataset.groups()
+        rows = data.dataset.rows("train")
+        folds = stratified_folds(
+            labels, data.record.folds, config.seed, groups=None if groups is None else groups[rows]
+        )
     fitted = fit_head(
         features,
         labels,
@@ -208,9 +228,8 @@ def _write_report(
     result: dict[str, Any],
 ) -> None:
     """The report and its figures."""
-    paths = dict(zip(data.dataset.names(), data.dataset.paths(), strict=True))
     record = RunRecord(
-        name=Path(config.data).name,
+        name=data.dataset.name,
         result=result,
         classes=data.dataset.classes,
         paths=judged.predictions.paths,
@@ -221,12 +240,12 @@ def _write_report(
         config=asdict(config),
         command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
     )
-    writer.report(render_report(record, lambda name: _thumbnail(paths[name])))
+    writer.report(render_report(record, lambda name: _thumbnail(data.dataset.files, name)))
 
 
-def _thumbnail(path: str) -> bytes | None:
+def _thumbnail(files: ImageFiles, name: str) -> bytes | None:
     """A small JPEG of a photo, or None where it has gone since it was read."""
     try:
-        return draw_thumbnail(decode_image(read_image_file(path)))
+        return draw_thumbnail(decode_image(read_image(files, name)))
     except UnreadableImageError:
         return None
