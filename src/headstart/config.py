@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from headstart.errors import ConfigError
+from headstart.files import parse_bytes
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
@@ -58,6 +59,8 @@ class TrainConfig:
             faults.append(f"per_class is {self.per_class}; expected at least 1")
         if isinstance(self.seed, int) and self.seed < 0:
             faults.append(f"seed is {self.seed}; expected 0 or more")
+        if isinstance(self.max_store, str) and (fault := _size_fault(self.max_store)):
+            faults.append(f"max_store: {fault}")
         if faults:
             raise ConfigError("; ".join(faults) + ".")
 
@@ -87,6 +90,15 @@ def read_config(path: Path) -> TrainConfig:
     if "data" not in values:
         raise ConfigError(f"The config file {path} lacks the key 'data', the folder of photos.")
     return TrainConfig(**values)
+
+
+def _size_fault(text: str) -> str | None:
+    """What is wrong with a size in bytes, or None."""
+    try:
+        parse_bytes(text)
+    except ConfigError as error:
+        return str(error).removesuffix(".")
+    return None
 
 
 def _fault(config: TrainConfig, name: str) -> str | None:

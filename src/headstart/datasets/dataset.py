@@ -106,11 +106,11 @@ class ImageDataset:
 
     def groups(self) -> npt.NDArray[np.int64] | None:
         """Give each row's group as a number, (n,) int64 from 0; None where nothing is known of groups."""
-        column = self.table["group"].combine_chunks()
+        column = self.table["group"]
         if column.null_count:
             return None
-        _, numbers = np.unique(column.indices.to_numpy(), return_inverse=True)
-        return numbers.astype(np.int64)
+        _, numbers = np.unique(np.array(column.to_pylist(), dtype=np.str_), return_inverse=True)
+        return np.asarray(numbers, dtype=np.int64)
 
     def counts(self, split: Split | None = None) -> npt.NDArray[np.int64]:
         """Count the images of each class in one split, or in all: (n_classes,) int64."""

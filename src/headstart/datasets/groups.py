@@ -83,7 +83,7 @@ def draw_groups(
     position = {group: i for i, group in enumerate(order)}
     counts = np.zeros((len(order), len(wanted)), np.int64)  # images of each class in each group
     rows = np.flatnonzero(among)
-    np.add.at(counts, ([position[group] for group in groups[rows]], labels[rows]), 1)
+    np.add.at(counts, (np.array([position[group] for group in groups[rows]]), labels[rows]), 1)
     taken = np.zeros(len(order), dtype=bool)
     drawn, left = np.zeros_like(wanted), counts.sum(axis=0)
     for i, count in enumerate(counts):
@@ -94,13 +94,12 @@ def draw_groups(
     for label in np.flatnonzero((drawn == 0) & (wanted > 0)):
         if drawn[label]:  # a group that was taken for another class had some
             continue
-        candidates = [
-            i for i in np.flatnonzero(counts[:, label] & ~taken) if _can_spare(left, counts[i], keep)
-        ]
-        if candidates:
-            i = min(candidates, key=lambda i: counts[i].sum())
-            taken[i] = True
-            drawn, left = drawn + counts[i], left - counts[i]
+        holders = np.flatnonzero((counts[:, label] > 0) & ~taken)
+        spare = [i for i in holders if _can_spare(left, counts[i], keep)]
+        if spare:
+            smallest = min(spare, key=lambda i: int(counts[i].sum()))
+            taken[smallest] = True
+            drawn, left = drawn + counts[smallest], left - counts[smallest]
     return among & np.isin(groups, np.array(order, np.int64)[taken])
 
 

@@ -130,7 +130,8 @@ class _Draw:
         if self.groups is not None:
             return draw_groups(self.order.tolist(), self.groups, self.labels, among, wanted, keep=keep)
         ranks = _ranks(self.order, self.labels, among)
-        return (ranks >= 0) & (ranks < wanted[self.labels])
+        part: npt.NDArray[np.bool_] = (ranks >= 0) & (ranks < wanted[self.labels])
+        return part
 
     def smallest_class(self, among: npt.NDArray[np.bool_]) -> int:
         """How many images the smallest class has."""
