@@ -22,7 +22,7 @@ class TrainConfig:
     Attributes:
         data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`; a table (CSV,
             Parquet), archive (zip, tar) or array file (.npz, .p); or the name of a data set.
-        backbone: Pretrained network; `headstart backbones` lists them.
+        backbone: Pretrained network (also --model, --model_name); `headstart backbones` lists them.
         weights: The network's `pretrained` weights, a file or folder of weights, or `none`: random ones, as a
             baseline.
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.
