@@ -160,11 +160,7 @@ def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
     features, labels = data.part("train")
     folds = None
     if data.record.choice == "cross-validation":
-        groups = data.dataset.groups()
-        rows = data.dataset.rows("train")
-        folds = stratified_folds(
-            labels, data.record.folds, config.seed, groups=None if groups is None else groups[rows]
-        )
+        folds = stratified_folds(labels, data.record.folds, config.seed, groups=data.groups("train"))
     fitted = fit_head(
         features,
         labels,
@@ -187,14 +183,16 @@ def _judge(data: RunData, fitted: FittedHead, classifier: Classifier) -> Judged:
     validation = None
     if fitted.validation_probabilities is not None:
         held_out: Split = "val" if data.record.choice == "validation" else "train"
-        validation = score_predictions(fitted.validation_probabilities, data.part(held_out)[1])
+        validation = score_predictions(
+            fitted.validation_probabilities, data.part(held_out)[1], groups=data.groups(held_out)
+        )
     fitted_on = [data.part("train"), data.part("val")]
     train_scores = score_predictions(
         np.concatenate([classifier.probabilities(part) for part, _ in fitted_on if len(part)]),
         np.concatenate([truth for part, truth in fitted_on if len(part)]),
     )
     return Judged(
-        test=score_predictions(predictions.probabilities, labels),
+        test=score_predictions(predictions.probabilities, labels, groups=data.groups("test")),
         validation=validation,
         train=train_scores,
         predictions=predictions,
@@ -207,14 +205,15 @@ def _write(
     """Everything but the report and the result."""
     writer.classifier(classifier)
     writer.predictions(judged.predictions, data.dataset.classes)
-    writer.images(
-        {
-            "path": data.dataset.names(),
-            "class": [data.dataset.classes[label] for label in data.dataset.labels()],
-            "split": list(data.dataset.split_names()),
-            "sha256": [sha.hex() for sha in data.sha256s],
-        }
-    )
+    columns = {
+        "path": data.dataset.names(),
+        "class": [data.dataset.classes[label] for label in data.dataset.labels()],
+        "split": list(data.dataset.split_names()),
+        "sha256": [sha.hex() for sha in data.sha256s],
+    }
+    if data.dataset.groups() is not None:
+        columns["group"] = data.dataset.table["group"].to_pylist()
+    writer.images(columns)
     writer.history([asdict(point) for point in fitted.path])
     writer.problems(data.problems)
 
