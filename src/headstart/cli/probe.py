@@ -92,7 +92,8 @@ def _show(found: "Probe") -> None:
         out.print(
             f"epochs    acc {percent(last.train_accuracy)}, val_acc {percent(last.validation_accuracy)}, "
             f"val_loss {last.validation_loss:.4f} after {last.number} epochs, {seconds:.1f} s "
-            f"(highest val_acc {percent(best.validation_accuracy)}, epoch {best.number}: chosen on validation, too high)"
+            f"(highest val_acc {percent(best.validation_accuracy)}, epoch {best.number}: "
+            "a choice made on validation, so too high)"
         )
     low, high = scores.accuracy_ci95
     out.print(

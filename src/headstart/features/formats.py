@@ -4,12 +4,9 @@
 NumPy, `.parquet` for everything that reads tables.
 """
 
-import io
 import json
 import os
 import pickle
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
-from headstart.features.packs import MOST_BYTES, Part, check_unpacked, open_pack, read_member
+from headstart.features.packs import MOST_BYTES, Part, check_npz, open_pack
 from headstart.files import atomic_write, human_bytes
-from headstart.safe_pickle import load_pickle
+from headstart.safe_pickle import load_npz, load_pickle
 
 _SHAPE_KEY: Final = b"headstart.shape"
 _CLASSES_KEY: Final = b"headstart.classes"
@@ -125,10 +122,7 @@ def _read_pickle(name: str, file: BinaryIO) -> FeatureTable:
         raise DataError(
             f"{name} holds a {type(content).__name__}.\nExpected a dict with the keys 'features' and 'labels'."
         )
-    # Python 2 wrote its strings as bytes.
-    return _table(
-        name, {key.decode() if isinstance(key, bytes) else str(key): content[key] for key in content}
-    )
+    return _table(name, {str(key): value for key, value in content.items()})
 
 
 def _pickle(table: FeatureTable) -> bytes:
@@ -147,22 +141,8 @@ def _pickle(table: FeatureTable) -> bytes:
 
 
 def _read_npz(name: str, file: BinaryIO) -> FeatureTable:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            check_unpacked(name, archive.infolist())
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted: list[str] = [
-                key for key in ("features", "labels", "classes", "paths", "splits") if key in members
-            ]
-            arrays: dict[str, Any] = {key: _read_npy(archive, members[key]) for key in wanted}
-    except (ValueError, MemoryError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise DataError(f"{name} is damaged, or no .npz of plain arrays: {error}") from error
-    return _table(name, {**dict.fromkeys(members), **arrays})
-
-
-def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(read_member(archive, info)), allow_pickle=False)
-    return array
+    check_npz(name, file)
+    return _table(name, load_npz(file, max_bytes=MOST_BYTES))
 
 
 def _npz(table: FeatureTable) -> Callable[[BinaryIO], object]:

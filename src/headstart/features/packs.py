@@ -72,12 +72,22 @@ def open_pack(
     yield found
 
 
-def check_unpacked(name: str, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse members of a zip that together unpack to too much, before they are read.
+def check_npz(name: str, file: BinaryIO) -> None:
+    """Refuse an `.npz` that would unpack to too much, before any of it is read.
 
     Raises:
-        DataError: more than `MOST_BYTES`, or a ratio that only a bomb has.
+        DataError: it is no zip archive, holds more than `MOST_BYTES`, or has a ratio that only a bomb has.
     """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _check_size(name, archive.infolist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"{name} is damaged, or no .npz file: {error}.") from error
+    file.seek(0)
+
+
+def _check_size(name: str, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse members of a zip that together unpack to too much."""
     size = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
     if size > MOST_BYTES:
@@ -92,12 +102,8 @@ def check_unpacked(name: str, members: Sequence[zipfile.ZipInfo]) -> None:
         )
 
 
-def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """Unpack a member, and no more than its header promises: `ZipFile.read` itself would believe the stream.
-
-    Raises:
-        zipfile.BadZipFile: what was unpacked is not what the checksum promises.
-    """
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Unpack a member, and no more than its header promises: `ZipFile.read` itself would believe the stream."""
     with archive.open(info) as file:
         return file.read(info.file_size)
 
@@ -135,15 +141,22 @@ def _unpack(
     try:
         with zipfile.ZipFile(opened) as archive:
             info = _choose(file, archive.infolist(), member, suffixes, part)
-            check_unpacked(f"{file}{MEMBER_SIGN}{info.filename}", [info])
-            data = read_member(archive, info)
+            _check_size(f"{file}{MEMBER_SIGN}{info.filename}", [info])
+            data = _read_member(archive, info)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise DataError(f"{file} is damaged, or no zip: {error}.") from error
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown method
         raise DataError(f"{file} cannot be unpacked: {error}.\nUnpack it yourself.") from error
-    return OpenPack(
-        name=f"{file}{MEMBER_SIGN}{info.filename}", suffix=_suffix(info.filename), file=io.BytesIO(data)
-    )
+    name = f"{file}{MEMBER_SIGN}{info.filename}"
+    return OpenPack(name=name, suffix=_suffix(info.filename), file=_Member(data, name))
+
+
+class _Member(io.BytesIO):
+    """A member in memory that has a name, as open files have."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def _choose(

@@ -8,6 +8,7 @@ What programs on bottleneck features do in Keras: `Flatten`, `Dense(n_classes, a
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import DataError
+from headstart.training.threads import one_thread
 
 LEARNING_RATE = 1e-3
 BETAS = (0.9, 0.999)
 EPSILON = 1e-7
+
+# Multiply-adds of a step, below which a second thread brings little on an idle machine and costs much on a busy one.
+_ONE_THREAD_PRODUCTS = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +134,14 @@ def _epochs(
     layer = _Softmax(glorot_uniform(n_classes, train.x.shape[1], generator))
     for number in range(1, epochs + 1):
         start = time.perf_counter()
-        loss, right = 0.0, 0
-        shuffled = torch.randperm(len(train.y), generator=generator)
-        for first in range(0, len(shuffled), batch_size):
-            rows = shuffled[first : first + batch_size]
-            batch_loss, batch_right = layer.step(train.x[rows], train.y[rows])
-            loss, right = loss + batch_loss, right + batch_right
-        validation_loss, validation_right = layer.judge(held_out.x, held_out.y)
+        # Around each epoch, not around them all: between two epochs the caller's code runs.
+        with (
+            one_thread()
+            if batch_size * train.x.shape[1] * n_classes < _ONE_THREAD_PRODUCTS
+            else nullcontext()
+        ):
+            loss, right = _pass_over(train, layer, batch_size, generator)
+            validation_loss, validation_right = layer.judge(held_out)
         yield Epoch(
             number=number,
             train_loss=loss / len(train.y),
@@ -144,6 +150,19 @@ def _epochs(
             validation_accuracy=validation_right / len(held_out.y),
             seconds=time.perf_counter() - start,
         )
+
+
+def _pass_over(
+    train: _Rows, layer: "_Softmax", batch_size: int, generator: torch.Generator
+) -> tuple[float, int]:
+    """One pass over the shuffled images: the summed loss, and how many were right, on the way."""
+    loss, right = 0.0, 0
+    shuffled = torch.randperm(len(train.y), generator=generator)
+    for first in range(0, len(shuffled), batch_size):
+        rows = shuffled[first : first + batch_size]
+        batch_loss, batch_right = layer.step(_Rows(x=train.x[rows], y=train.y[rows]))
+        loss, right = loss + batch_loss, right + batch_right
+    return loss, right
 
 
 class _Softmax:
@@ -166,21 +185,25 @@ class _Softmax:
         """Views of the weights (K, D) and the bias (K,)."""
         return vector[: n_classes * width].view(n_classes, width), vector[n_classes * width :]
 
-    def step(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+    def step(self, batch: _Rows) -> tuple[float, int]:
         """One step on a batch: the summed loss, and how many were right, before it."""
-        log_p = torch.addmm(self._bias, x, self._weights.T).log_softmax(dim=1)  # (n, K)
-        loss, right = _sums(log_p, y)
+        log_p = self._log_probabilities(batch.x)
+        loss, right = _sums(log_p, batch.y)
         error = log_p.exp_()
-        error[torch.arange(len(y)), y] -= 1
-        error /= len(y)
-        torch.mm(error.T, x, out=self._weights_gradient)
+        error[torch.arange(len(batch.y)), batch.y] -= 1
+        error /= len(batch.y)
+        torch.mm(error.T, batch.x, out=self._weights_gradient)
         torch.sum(error, dim=0, out=self._bias_gradient)
         self._adam.step()
         return loss, right
 
-    def judge(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+    def judge(self, rows: _Rows) -> tuple[float, int]:
         """The summed loss of images, and how many are right."""
-        return _sums(torch.addmm(self._bias, x, self._weights.T).log_softmax(dim=1), y)
+        return _sums(self._log_probabilities(rows.x), rows.y)
+
+    def _log_probabilities(self, x: Tensor) -> Tensor:
+        """(n, K) of features (n, D)."""
+        return torch.addmm(self._bias, x, self._weights.T).log_softmax(dim=1)
 
 
 def _sums(log_p: Tensor, y: Tensor) -> tuple[float, int]:
