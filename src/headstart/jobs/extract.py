@@ -19,7 +19,7 @@ from headstart.features import (
     write_features,
 )
 from headstart.jobs.bottleneck import PER_CLASS, bottleneck_names, split_bottleneck
-from headstart.jobs.images import Division, DividedImages, divide_and_extract, list_images_of
+from headstart.jobs.images import DividedImages, Division, divide_and_extract, list_images_of
 
 
 @dataclass(frozen=True, kw_only=True)

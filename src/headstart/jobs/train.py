@@ -99,12 +99,8 @@ def _extract(
     if listed.splits == ("train",):
         listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
 
-    def divide(
-        images: ImageDataset, problems: Sequence[Problem]
-    ) -> tuple[ImageDataset, SplitRecord]:
-        made, record = assign_splits(
-            images, split=config.split, seed=config.seed, per_class=config.per_class
-        )
+    def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        made, record = assign_splits(images, split=config.split, seed=config.seed, per_class=config.per_class)
         _require_classes(made, problems)
         return made, record
 
