@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from headstart.config import TrainConfig
-from headstart.datasets import assign_splits, load_dataset, stratified_folds
+from headstart.datasets import Reader, assign_splits, load_dataset, stratified_folds
 from headstart.datasets.materials import write_materials
 from headstart.download import download, unpack_tar
 from headstart.errors import UnreadableImageError
 from headstart.features import Progress
 from headstart.files import default_store
-from headstart.images import Preprocess, decode_image, prepare_image, read_image_file
+from headstart.images import Preprocess, decode_image, prepare_image
 from headstart.jobs import train
 from headstart.runs import Run
 from headstart.training import fit_head
@@ -98,7 +98,7 @@ def pixel_accuracy(data: str, per_class: int, *, seed: int) -> float:
         seed: of splits and folds.
     """
     listed = load_dataset(data)
-    pixels = [_pixels(path) for path in listed.paths()]
+    pixels = [_pixels(read) for read in listed.files.readers(listed.names())]
     readable = np.array([values is not None for values in pixels], dtype=bool)
     dataset, _ = assign_splits(listed.subset(readable), seed=seed, per_class=per_class)
     by_name = dict(zip(listed.names(), pixels, strict=True))
@@ -113,10 +113,10 @@ def pixel_accuracy(data: str, per_class: int, *, seed: int) -> float:
     return float((predicted == labels[is_test]).mean())
 
 
-def _pixels(path: str) -> NDArray[np.float32] | None:
+def _pixels(read: Reader) -> NDArray[np.float32] | None:
     """An image's 3,072 values, 0 to 1, or None where it is unreadable."""
     try:
-        image = prepare_image(decode_image(read_image_file(path)), _PIXELS)
+        image = prepare_image(decode_image(read()), _PIXELS)
     except UnreadableImageError:
         return None
     return np.asarray(image.flatten().numpy() / 255, dtype=np.float32)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.datasets import load_dataset
+from headstart.datasets import DiskFiles, load_dataset
 from headstart.errors import DataError
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)  # enough for a listing, which decodes nothing
@@ -50,7 +50,7 @@ class TestLayouts:
         dataset = load_dataset(tmp_path)
         assert dataset.classes == ("Cat", "ant", "dog")
         assert dataset.names() == sorted(dataset.names())
-        assert (dataset.name, dataset.root, dataset.splits) == (tmp_path.name, tmp_path, ())
+        assert (dataset.name, dataset.files, dataset.splits) == (tmp_path.name, DiskFiles(root=tmp_path), ())
 
     @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val", "VALIDATION"])
     def test_split_folders(self, tmp_path: Path, val: str) -> None:

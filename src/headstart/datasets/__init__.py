@@ -3,8 +3,11 @@
 from headstart.datasets.arrays import dataset_from_arrays
 from headstart.datasets.dataset import SCHEMA, SPLITS, ImageDataset, Problem, Split, make_table
 from headstart.datasets.duplicates import Overlap, overlapping_labels, shared_between_splits
+from headstart.datasets.files import DiskFiles, HeldFiles, ImageFiles, Reader, read_image
+from headstart.datasets.groups import group_by_pattern
 from headstart.datasets.loose import list_images
-from headstart.datasets.sources import SOURCES, DataSource, load_dataset
+from headstart.datasets.protocols import parse_protocol
+from headstart.datasets.sources import SOURCES, DataSource, ReadOptions, full_location, load_dataset
 from headstart.datasets.splits import (
     FEW_IMAGES,
     Choice,
@@ -22,19 +25,28 @@ __all__ = [
     "SPLITS",
     "Choice",
     "DataSource",
+    "DiskFiles",
+    "HeldFiles",
     "ImageDataset",
+    "ImageFiles",
     "Overlap",
     "Problem",
+    "ReadOptions",
+    "Reader",
     "Split",
     "SplitRecord",
     "assign_splits",
     "balanced_weights",
     "dataset_from_arrays",
+    "full_location",
+    "group_by_pattern",
     "imbalance",
     "list_images",
     "load_dataset",
     "make_table",
     "overlapping_labels",
+    "parse_protocol",
+    "read_image",
     "shared_between_splits",
     "stratified_folds",
 ]

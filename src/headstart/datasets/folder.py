@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from headstart.datasets.dataset import SPLITS, ImageDataset, Split, make_table
+from headstart.datasets.files import DiskFiles
 from headstart.datasets.walk import Found, list_folder, printable, visible_folders
 from headstart.errors import DataError
 from headstart.images import file_reason
@@ -236,7 +237,7 @@ def _gather(root: Path, listing: _Listing) -> ImageDataset:
     problems = [problem for folder in listing.classes for problem in folder.found.problems]
     return ImageDataset(
         name=root.resolve().name or str(root),
-        root=root,
+        files=DiskFiles(root=root),
         table=make_table(paths, labels, splits),
         classes=tuple(classes),
         problems=tuple(sorted(problems, key=lambda problem: problem.path)),

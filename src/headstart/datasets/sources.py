@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -12,29 +13,56 @@ from typing import Final, Protocol
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
 from headstart.errors import DataError
+from headstart.files import default_store
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What a source may need besides the location.
+
+    Attributes:
+        cache: folder for what is downloaded.
+        group: the column of a table that says what belongs together.
+    """
+
+    cache: Path
+    group: str | None = None
 
 
 class DataSource(Protocol):
     """Reads a data set from the place that its own kind of location names."""
 
-    def __call__(self, location: str) -> ImageDataset:
+    def __call__(self, location: str, options: ReadOptions) -> ImageDataset:
         """List the images without decoding them; raises `DataError` where that cannot be done."""
         ...
 
 
-SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": read_folder})
-"""By scheme; a location without a scheme is a folder."""
+def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
+    return read_folder(location)
+
+
+SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": _read_folder})
+"""By scheme. Without a scheme, what lies at the location decides, and a name that is no path is looked up."""
 
 # Two letters at least, since C:\ is a drive.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)", re.IGNORECASE | re.DOTALL)
+# Longest first: .tar.gz is no .gz.
+_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def load_dataset(source: str | os.PathLike[str]) -> ImageDataset:
+def load_dataset(
+    source: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    group: str | None = None,
+) -> ImageDataset:
     """List a data set: which images there are, with which labels, in which splits. Nothing is decoded.
 
     Args:
         source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; or
             ``SCHEME:LOCATION`` with one of `SOURCES`.
+        cache: folder for what is downloaded, in its subfolder ``datasets``; by default the user's store.
+        group: the column of a table that says what belongs together.
 
     Returns:
         The data set, with splits where the source gives them; see `assign_splits` for the others.
@@ -45,12 +73,31 @@ def load_dataset(source: str | os.PathLike[str]) -> ImageDataset:
     location = os.fspath(source)
     if not location:
         raise DataError("No folder of photos was named.")
-    match = _SCHEME.fullmatch(location)
-    if match is None or isinstance(source, Path) or Path(location).exists():
-        return SOURCES["folder"](location)
-    if (read := SOURCES.get(match[1].lower())) is None:
+    scheme, rest = _resolve(location, is_path=isinstance(source, Path))
+    if (read := SOURCES.get(scheme)) is None:
         raise DataError(
-            f"Unknown kind of data set {match[1]!r} in {location!r}; known: {', '.join(SOURCES)}. "
+            f"Unknown kind of data set {scheme!r} in {location!r}; known: {', '.join(SOURCES)}. "
             "Give a folder of class folders."
         )
-    return read(match[2])
+    folder = (default_store() if cache is None else Path(cache)) / "datasets"
+    return read(rest, ReadOptions(cache=folder, group=group))
+
+
+def full_location(location: str) -> str:
+    """Make a path absolute, links and all; leave a scheme's location and a data set's name as they are."""
+    scheme, _ = _resolve(location, is_path=False)
+    has_scheme = _SCHEME.fullmatch(location) is not None and not Path(location).exists()
+    return location if has_scheme or scheme == "name" else os.path.abspath(location)  # noqa: PTH100 - links stay
+
+
+def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:
+    """The scheme of a location, and what is left of it."""
+    match = _SCHEME.fullmatch(location)
+    if match is not None and not is_path and not Path(location).exists():
+        return match[1].lower(), match[2]
+    return _scheme_of_path(location), location
+
+
+def _scheme_of_path(location: str) -> str:
+    name = Path(location).name.lower()
+    return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), "folder")
