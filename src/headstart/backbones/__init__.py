@@ -10,6 +10,7 @@ from torch import nn
 
 from headstart.backbones.backbone import Backbone, Weights, sha256_of_tensors
 from headstart.backbones.bundled import BundledSource
+from headstart.backbones.caffe import CaffeSource
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cuts import Cut
 from headstart.backbones.names import SHORT_NAMES, candidates, nearest_names
@@ -40,6 +41,7 @@ __all__ = [
 SOURCES: Mapping[str, BackboneSource] = {
     "bundled": BundledSource(),
     "torchvision": TorchvisionSource(),
+    "caffe": CaffeSource(),
     "timm": TimmSource(),
 }
 
