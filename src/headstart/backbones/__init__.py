@@ -10,6 +10,7 @@ from torch import nn
 
 from headstart.backbones.backbone import Backbone, Weights, sha256_of_tensors
 from headstart.backbones.bundled import BundledSource
+from headstart.backbones.caffe import CaffeSource
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cuts import Cut
 from headstart.errors import BackboneError
@@ -43,7 +44,7 @@ class BackboneSource(Protocol):
         ...
 
 
-SOURCES: Mapping[str, BackboneSource] = {"bundled": BundledSource()}
+SOURCES: Mapping[str, BackboneSource] = {"bundled": BundledSource(), "caffe": CaffeSource()}
 
 
 def list_backbones(pattern: str = "*") -> list[BackboneCard]:
