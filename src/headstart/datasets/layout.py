@@ -72,14 +72,13 @@ class _Listing:
             )
 
 
-def read_tree(tree: Tree, *, name: str, files: ImageFiles, top: str = "") -> ImageDataset:
+def read_tree(tree: Tree, *, name: str, files: ImageFiles) -> ImageDataset:
     """List class folders.
 
     Args:
         tree: where they are.
         name: of the data set.
         files: reads the images by the names that the tree gives them.
-        top: the folder to begin with.
 
     Returns:
         The images sorted by path. Their split is the one their folders give; null where there is no ``val``
@@ -88,8 +87,9 @@ def read_tree(tree: Tree, *, name: str, files: ImageFiles, top: str = "") -> Ima
     Raises:
         DataError: if there are not at least two classes of images.
     """
-    listing = _Listing()
-    top = _unwrap(tree, top, listing)
+    listing, top = _Listing(), ""
+    while (inner := _unwrap(tree, top, listing)) != top:
+        top = inner
     split_folders = _split_folders(tree, top)
     for split, folder in split_folders.items():
         _read_classes(tree, _unwrap(tree, folder, listing), split, listing)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +27,9 @@ from headstart.datasets.columns import (
     tidy_text,
 )
 from headstart.datasets.dataset import ImageDataset, Split
-from headstart.datasets.files import DiskFiles, ImageFiles, Reader
+from headstart.datasets.files import DiskFiles, ImageFiles, Reader, fail, give_unchanged
 from headstart.datasets.names import SPLIT_NAMES
-from headstart.errors import DataError, UnreadableImageError
+from headstart.errors import DataError
 from headstart.files import FileStamp, file_stamp
 from headstart.images import BYTE_LIMIT, file_reason
 
@@ -267,6 +267,7 @@ class _Cursor:
         self._values: pa.Array[Any] = pa.array([], pa.binary())
         self._group, self._start = -1, 0
         try:
+            self._stamp = file_stamp(path)
             self._file: pq.ParquetFile | None = open_parquet(path)
         except (OSError, pa.ArrowException) as error:
             self._file, self._fault = None, _reason(error)
@@ -282,21 +283,21 @@ class _Cursor:
     def reader(self, row: int) -> Reader:
         """Move to a row, and give what reads it."""
         if self._file is None:
-            return partial(_fail, self._fault)
+            return partial(fail, self._fault)
         if row >= self._starts[-1]:
-            return partial(_fail, "the table has fewer rows than when it was listed")
+            return partial(fail, "the table has fewer rows than when it was listed")
         try:
             self._move_to(row)
         except (OSError, pa.ArrowException) as error:
             self._group = -1
-            return partial(_fail, _reason(error))
+            return partial(fail, _reason(error))
         value = self._values[row - self._start].as_buffer()
         if value is None:
-            return partial(_fail, "no bytes in this row")
+            return partial(fail, "no bytes in this row")
         if value.size > BYTE_LIMIT:
-            return partial(_fail, f"{value.size:,} bytes, over the limit of {BYTE_LIMIT:,}")
+            return partial(fail, f"{value.size:,} bytes, over the limit of {BYTE_LIMIT:,}")
         # A copy: the buffer would keep its whole batch.
-        return partial(_give, value.to_pybytes())
+        return partial(give_unchanged, value.to_pybytes(), self.path, self._stamp)
 
     def _move_to(self, row: int) -> None:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -333,11 +334,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return file_reason(error)
     return f"the table is damaged here ({first_line(error)[:100]})"
-
-
-def _give(data: bytes) -> bytes:
-    return data
-
-
-def _fail(reason: str) -> NoReturn:
-    raise UnreadableImageError(reason)

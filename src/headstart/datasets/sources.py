@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from headstart.datasets.archives import ARCHIVE_SUFFIXES, read_archive
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
 from headstart.datasets.parquet import shards_of
@@ -56,14 +57,21 @@ def _refuse_group(location: str, options: ReadOptions) -> None:
         )
 
 
-SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": _read_folder, "table": _read_table})
+def _read_archive(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_archive(location)
+
+
+SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
+    {"folder": _read_folder, "table": _read_table, "archive": _read_archive}
+)
 """By scheme. Without a scheme, what lies at the location decides, and a name that is no path is looked up."""
 
 # Two letters at least, since C:\ is a drive.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)", re.IGNORECASE | re.DOTALL)
 # Longest first: .tar.gz is no .gz.
 _SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
-    {".csv": "table", ".tsv": "table", ".parquet": "table"}
+    {".csv": "table", ".tsv": "table", ".parquet": "table", **dict.fromkeys(ARCHIVE_SUFFIXES, "archive")}
 )
 
 
