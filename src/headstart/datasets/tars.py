@@ -19,6 +19,7 @@ from typing import IO, Final
 
 from headstart.datasets.files import HeldFiles, Reader, fail, give_unchanged
 from headstart.datasets.name_tree import Contents, Member
+from headstart.datasets.walk import has_image_suffix
 from headstart.errors import DataError
 from headstart.files import FileStamp, file_stamp
 from headstart.images import BYTE_LIMIT, SNIFF_BYTES, file_reason, sniff_image
@@ -143,7 +144,9 @@ def _check_end(archive: tarfile.TarFile, stream: _Stream) -> None:
 
 
 def _is_image(stream: _Stream, header: tarfile.TarInfo) -> bool:
-    """Whether a file begins as an image."""
+    """Whether a file is one by its name or, which takes a look on the way, by its first bytes."""
+    if has_image_suffix(header.name.rpartition("/")[2]):
+        return True
     stream.seek(header.offset_data)
     return sniff_image(stream.read(min(SNIFF_BYTES, header.size))) is not None
 

@@ -141,7 +141,7 @@ def sort_in(
         begins_as_image: whether the first bytes are those of an image; asked only where the suffix says nothing.
     """
     own_name = name.rpartition("/")[2]
-    is_meant = _suffix(own_name) in IMAGE_SUFFIXES
+    is_meant = has_image_suffix(own_name)
     if is_hidden(own_name):
         found.passed_over += 1
     elif reason := fault():
@@ -195,9 +195,10 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _DROPPINGS
 
 
-def _suffix(name: str) -> str:
+def has_image_suffix(name: str) -> bool:
+    """Whether a file's name, without folders, says that it is meant to be an image."""
     stem, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() if stem else ""
+    return bool(stem) and dot + suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_utf8(name: str) -> bool:
