@@ -10,8 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from headstart.datasets.archives import ARCHIVE_SUFFIXES, read_archive
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
+from headstart.datasets.parquet import shards_of
+from headstart.datasets.table import read_table
 from headstart.errors import DataError
 from headstart.files import default_store
 
@@ -38,16 +41,38 @@ class DataSource(Protocol):
 
 
 def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
     return read_folder(location)
 
 
-SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": _read_folder})
+def _read_table(location: str, options: ReadOptions) -> ImageDataset:
+    return read_table(location, options.group)
+
+
+def _refuse_group(location: str, options: ReadOptions) -> None:
+    if options.group is not None:
+        raise DataError(
+            f"{location} is no table and so has no column {options.group!r}.\n"
+            "What belongs together can be told from file names: --group-pattern."
+        )
+
+
+def _read_archive(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_archive(location)
+
+
+SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
+    {"folder": _read_folder, "table": _read_table, "archive": _read_archive}
+)
 """By scheme. Without a scheme, what lies at the location decides, and a name that is no path is looked up."""
 
 # Two letters at least, since C:\ is a drive.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)", re.IGNORECASE | re.DOTALL)
 # Longest first: .tar.gz is no .gz.
-_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType({})
+_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
+    {".csv": "table", ".tsv": "table", ".parquet": "table", **dict.fromkeys(ARCHIVE_SUFFIXES, "archive")}
+)
 
 
 def load_dataset(
@@ -100,4 +125,6 @@ def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:
 
 def _scheme_of_path(location: str) -> str:
     name = Path(location).name.lower()
+    if Path(location).expanduser().is_dir():
+        return "table" if shards_of(Path(location).expanduser()) else "folder"
     return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), "folder")
