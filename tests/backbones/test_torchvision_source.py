@@ -186,6 +186,11 @@ def test_fc6_and_fc7_are_the_fully_connected_layers_after_their_relu(name: str, 
         assert network.get_submodule(card.aliases[alias]) is after
 
 
+def test_weights_without_a_trained_classifier_have_no_fc6() -> None:
+    assert find_card("torchvision/vgg16").aliases
+    assert not find_card("torchvision/vgg16.imagenet1k_features").aliases
+
+
 @pytest.mark.parametrize("name", ["alexnet", "vgg11"])
 def test_fc6_is_a_cut_of_4096_values_at_any_size(name: str) -> None:
     backbone = load_backbone(name, weights="none", size=128)

@@ -131,7 +131,7 @@ def load_backbone(
     return Backbone(
         card=card,
         network=network,
-        weights=Path(choice).name if path is not None else choice,
+        weights=Path(choice).expanduser().absolute().name if path is not None else choice,
         weights_sha256=_fill(card, network, path, choice),
     )
 

@@ -133,7 +133,7 @@ def _card(architecture: str, entry: models.WeightsEnum, tag: str) -> BackboneCar
         weights_sha256=None,
         weights_here=_checkpoint(entry).is_file(),
         get_weights=f"{entry.meta['_file_size']:.0f} MB, fetched when used",
-        aliases=_aliases(architecture),
+        aliases=_aliases(architecture, entry),
         summary=f"{architecture} of torchvision, weights {entry.name}",
     )
 
@@ -149,7 +149,9 @@ def _preprocess(transforms: Any) -> Preprocess:
     )
 
 
-def _aliases(architecture: str) -> Mapping[str, str]:
+def _aliases(architecture: str, entry: models.WeightsEnum) -> Mapping[str, str]:
+    if entry.name == "IMAGENET1K_FEATURES":  # VGG16's convolutions alone: its classifier is not trained
+        return {}
     if architecture.startswith("vgg"):
         return dict(_VGG_ALIASES)
     return dict(_ALEXNET_ALIASES) if architecture == "alexnet" else {}
