@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from headstart.backbones import Backbone, load_backbone
-from headstart.backbones.cuts import CutNetwork
+from headstart.backbones.cuts import CutNetwork, TracedNetwork
 from headstart.errors import BackboneError
 
 ORDINARY = {
@@ -77,7 +77,7 @@ def assert_splits(network: nn.Module, traced: CutNetwork, name: str, x: Tensor, 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_every_cut_splits_bit_for_bit(name: str, training: bool) -> None:
     network, size = build(name)
-    traced = CutNetwork(network, size=size)
+    traced = TracedNetwork(network, size=size)
     assert len(traced.cuts) >= 10
     for cut in traced.cuts:
         assert_splits(network, traced, cut, images(size), training=training)
@@ -103,7 +103,7 @@ def test_every_cut_of_a_tiny_network_splits_bit_for_bit(tiny_backbone: Backbone,
 
 def test_auxiliary_outputs_are_kept_out_of_the_cuts() -> None:
     network = models.googlenet(num_classes=7, aux_logits=True, init_weights=False).eval()
-    traced = CutNetwork(network, size=64)
+    traced = TracedNetwork(network, size=64)
     # In training, data leaves for the first auxiliary classifier after inception4a.
     assert "maxpool3" in traced.cuts
     assert "fc" not in traced.cuts
@@ -127,7 +127,7 @@ def test_a_network_is_left_in_the_mode_it_was_in_with_the_state_it_had() -> None
     modes = [module.training for module in network.modules()]
     state = copy.deepcopy(network.state_dict())
     generator = torch.get_rng_state()
-    CutNetwork(network, size=size)
+    TracedNetwork(network, size=size)
     assert [module.training for module in network.modules()] == modes
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -173,7 +173,7 @@ def dags(draw: st.DrawFn) -> list[list[int]]:
 @given(edges=dags())
 def test_cuts_are_the_nodes_without_which_the_output_cannot_be_reached(edges: list[list[int]]) -> None:
     network = Dag(edges).eval()
-    traced = CutNetwork(network, size=4)
+    traced = TracedNetwork(network, size=4)
     found = {int(name.removeprefix("ops.")) for name in traced.cuts if name.startswith("ops.")}
     expected = {i for i in range(len(edges)) if not reachable(edges, i)}
     assert found == expected
@@ -198,7 +198,7 @@ class InPlace(nn.Module):
 
 def test_operations_that_only_change_their_argument_are_kept() -> None:
     network = InPlace().eval()
-    traced = CutNetwork(network, size=4)
+    traced = TracedNetwork(network, size=4)
     # `second` is none: `y.add_(x)` carries `first` around it.
     assert set(traced.cuts) == {"first", "third"}
     for name in traced.cuts:
@@ -218,7 +218,7 @@ class InPlaceFirst(nn.Module):
 
 def test_an_in_place_operation_first_in_the_suffix_leaves_the_features_alone() -> None:
     network = InPlaceFirst().eval()
-    traced = CutNetwork(network, size=4)
+    traced = TracedNetwork(network, size=4)
     assert_splits(network, traced, "conv", images(4), training=False)
 
 
@@ -229,12 +229,12 @@ class Untraceable(nn.Module):
 
 def test_a_network_that_cannot_be_traced_says_so() -> None:
     with pytest.raises(BackboneError, match="Untraceable cannot be traced, so it has no cuts"):
-        CutNetwork(Untraceable(), size=4)
+        TracedNetwork(Untraceable(), size=4)
 
 
 def test_a_modules_name_means_its_last_cut() -> None:
     network, size = build("resnet18")
-    traced = CutNetwork(network, size=size)
+    traced = TracedNetwork(network, size=size)
     assert traced.resolve("layer4").name == "layer4.1.relu_1"
     assert traced.resolve("layer4.1.relu_1").name == "layer4.1.relu_1"
     assert traced.resolve("avgpool").shape == (512, 1, 1)
@@ -242,7 +242,7 @@ def test_a_modules_name_means_its_last_cut() -> None:
 
 def test_a_layer_around_which_data_flows_is_refused() -> None:
     network, size = build("resnet18")
-    traced = CutNetwork(network, size=size)
+    traced = TracedNetwork(network, size=size)
     with pytest.raises(BackboneError, match=r"Layer 'layer4.1.conv1' is no cut: data flows around it"):
         traced.resolve("layer4.1.conv1")
 
@@ -250,4 +250,4 @@ def test_a_layer_around_which_data_flows_is_refused() -> None:
 def test_an_unknown_layer_gets_the_nearest_names() -> None:
     network, size = build("resnet18")
     with pytest.raises(BackboneError, match=r"There is no layer 'layer44'\. Nearest cuts: .*layer4"):
-        CutNetwork(network, size=size).resolve("layer44")
+        TracedNetwork(network, size=size).resolve("layer44")

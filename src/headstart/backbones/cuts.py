@@ -7,60 +7,83 @@ rest needs is a legal cut. Its canonical name is the module or operation that ma
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
-from math import prod
+from typing import Protocol
 
-from torch import Tensor, fx, nn
+import torch
+from torch import fx, nn
 from torchvision.models.feature_extraction import DualGraphModule
 
+from headstart.backbones.aliases import Aliases
+from headstart.backbones.cut import MEAN, Cut
 from headstart.backbones.observing import observe
 from headstart.backbones.parts import Mode
+from headstart.backbones.pooling import Averaged, PooledHead
 from headstart.backbones.tracing import trace
 from headstart.errors import BackboneError
 
-MEAN = ":mean"
+__all__ = ["Cut", "CutNetwork", "TracedNetwork", "UntracedNetwork", "cut_network"]
+
+POOLED_HEAD = "forward_head"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """One legal cut of a network.
+class CutNetwork(Protocol):
+    """A network and all its cuts. Whatever is split off shares its parameters with the network."""
 
-    Attributes:
-        name: canonical name, the only one that is used as a key.
-        shape: shape of one image's features there, without the batch dimension.
-        parameters: number of parameters in the prefix that ends here.
-        goes_on: whether the network goes on from these features; else there is a prefix but no suffix.
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        ...
+
+    @property
+    def cuts(self) -> Mapping[str, Cut]:
+        """All cuts by canonical name, from the pixels to the output."""
+        ...
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """`last` and `pooled`, to canonical names."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """What there is to say about its cuts, or None."""
+        ...
+
+    def resolve(self, layer: str) -> Cut:
+        """The cut that `layer` names; raises BackboneError with the nearest names where there is none."""
+        ...
+
+    def prefix(self, cut: Cut) -> nn.Module:
+        """From pixels (N, 3, size, size) to features (N, *cut.shape)."""
+        ...
+
+    def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
+        """Prefix and suffix (features to output); raises BackboneError where the network does not go on."""
+        ...
+
+
+def cut_network(network: nn.Module, *, size: int) -> CutNetwork:
+    """Find the cuts of a network.
+
+    Args:
+        network: it takes (N, 3, size, size) float32.
+        size: height and width of the input, in pixels, at which shapes are found.
+
+    Raises:
+        BackboneError: the network cannot be traced and gives no pooled features by itself, or it does not take
+            images of that size.
     """
-
-    name: str
-    shape: tuple[int, ...]
-    parameters: int
-    goes_on: bool = True
-
-    @property
-    def bytes_per_image(self) -> int:
-        """What storing one image's features costs, in bytes, as float32."""
-        return 4 * prod(self.shape)
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Which of the shape's dimensions are positions (height and width, or tokens); none in a vector.
-
-        Height and width are equal here, so (H, W, C) is told from (C, H, W) by its first two being so.
-        """
-        if len(self.shape) == 3:
-            return (0, 1) if self.shape[0] == self.shape[1] != self.shape[2] else (1, 2)
-        return (0,) if len(self.shape) == 2 else ()
-
-    @property
-    def channels(self) -> int:
-        """Size of the average over positions."""
-        return prod(n for i, n in enumerate(self.shape) if i not in self.positions)
+    try:
+        return TracedNetwork(network, size=size)
+    except BackboneError as error:
+        if not hasattr(network, "forward_head"):
+            raise
+        return UntracedNetwork(network, size=size, reason=str(error))
 
 
-class CutNetwork:
-    """A network and all its cuts. Whatever is split off shares its parameters with the network.
+class TracedNetwork:
+    """A network whose operations are known.
 
     Tracing would freeze `training` into functional dropout, so both modes are traced and a part switches
     between its two graphs with `train()` and `eval()`.
@@ -70,30 +93,42 @@ class CutNetwork:
         size: height and width of the input, in pixels, at which shapes are found.
 
     Raises:
-        BackboneError: torch.fx cannot trace the network.
+        BackboneError: torch.fx cannot trace the network, or it does not take images of that size.
     """
+
+    note: str | None = None
 
     def __init__(self, network: nn.Module, *, size: int) -> None:
         self.network = network
         with modes_kept(network):
-            self._train = _observe(network.train(), size)
-            self._eval = _observe(network.eval(), size)
-        self.cuts = self._find()
+            self.train = _observe(network.train(), size)
+            self.eval = _observe(network.eval(), size)
+        self.cuts, self.aliases = self._with_aliases(self._find(), size)
 
-    def _find(self) -> Mapping[str, Cut]:
-        """All legal cuts, from the pixels to the output."""
+    def _find(self) -> dict[str, Cut]:
+        """All operations at which the network splits, from the pixels to the output."""
+        train, evaluation = self.train, self.eval
         # A node without a name is none of the network's own: it packs several outputs into a tuple.
-        in_train_mode = {
-            (self._train.traced.names.get(node), self._train.observed[node].shape)
-            for node in self._train.cuts()
-        }
-        parameters = _prefix_parameters(self.network, self._eval.traced.graph)
+        in_train_mode = {(train.traced.names.get(node), train.observed[node].shape) for node in train.cuts()}
+        parameters = _prefix_parameters(self.network, evaluation.traced.graph)
         found = {}
-        for node in self._eval.cuts():
-            name, shape = self._eval.traced.names.get(node), self._eval.observed[node].shape
+        for node in evaluation.cuts():
+            name, shape = evaluation.traced.names.get(node), evaluation.observed[node].shape
             if name is not None and shape is not None and (name, shape) in in_train_mode:
                 found[name] = Cut(name=name, shape=shape, parameters=parameters[node])
         return found
+
+    def _with_aliases(self, cuts: dict[str, Cut], size: int) -> tuple[dict[str, Cut], dict[str, str]]:
+        """The cuts with those that the aliases add, and the aliases."""
+        found = Aliases(network=self.network, mode=self.eval, cuts=cuts)
+        if hasattr(self.network, "forward_head") and (found.last is None or not found.last.is_vector):
+            # Several classifiers, each with a token of its own: what they share is the network's own to say.
+            head = _pooled_head(self.network, size)
+            return cuts | {head.name: head}, {"pooled": head.name, "last": head.name}
+        if found.last is None or found.pooled is None:
+            return cuts, {}
+        aliases = {"pooled": found.pooled, "last": found.last.name}
+        return _with_average(cuts, found.pooled), aliases
 
     def resolve(self, layer: str) -> Cut:
         """The cut that `layer` names: a canonical name, or a module, which means that module's last cut.
@@ -103,14 +138,14 @@ class CutNetwork:
         Raises:
             BackboneError: the layer is not there, or data flows around it; the nearest names are given.
         """
-        if layer.endswith(MEAN):
-            return self._averaged(self.resolve(layer.removesuffix(MEAN)))
         if layer in self.cuts:
             return self.cuts[layer]
-        inside = [name for name in self._eval.flow if name.startswith(f"{layer}.")]
+        if layer.endswith(MEAN):
+            return self._averaged(self.resolve(layer.removesuffix(MEAN)))
+        inside = [name for name in self.eval.flow if name.startswith(f"{layer}.")]
         if inside and inside[-1] in self.cuts:
             return self.cuts[inside[-1]]
-        if inside or layer in self._eval.traced.nodes:
+        if inside or layer in self.eval.traced.nodes:
             raise BackboneError(
                 f"Layer {layer!r} is no cut: data flows around it, or it is not one tensor. "
                 f"Nearest cuts: {_nearest(layer, self.cuts)}."
@@ -118,19 +153,20 @@ class CutNetwork:
         raise BackboneError(f"There is no layer {layer!r}. Nearest cuts: {_nearest(layer, self.cuts)}.")
 
     def _averaged(self, cut: Cut) -> Cut:
-        if not cut.positions:
+        if not cut.positions or not cut.goes_on:
             raise BackboneError(
-                f"Layer {cut.name!r} is a vector already: there are no positions to average.\n"
-                f"Leave out {MEAN!r}."
+                f"Layer {cut.name!r} is a vector: there are no positions to average.\nLeave out {MEAN!r}."
             )
-        return Cut(name=cut.name + MEAN, shape=(cut.channels,), parameters=cut.parameters, goes_on=False)
+        return cut.averaged
 
     def prefix(self, cut: Cut) -> nn.Module:
         """From pixels (N, 3, size, size) to features (N, *cut.shape)."""
+        if cut.name == POOLED_HEAD:
+            return PooledHead(self.network)
         if cut.name.endswith(MEAN):
             through = self.cuts[cut.name.removesuffix(MEAN)]
             return Averaged(self.prefix(through), through.positions)
-        return self._part(self._train.prefix(cut.name), self._eval.prefix(cut.name))
+        return self._part(self.train.prefix(cut.name), self.eval.prefix(cut.name))
 
     def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
         """Prefix (pixels to features) and suffix (features to output); both share the network's parameters.
@@ -138,36 +174,106 @@ class CutNetwork:
         Raises:
             BackboneError: the network does not go on from there.
         """
-        if not cut.goes_on:
-            raise BackboneError(
-                f"The network does not go on from {cut.name!r}: these features are averaged beside it.\n"
-                f"To train its own last layers, split it at {cut.name.removesuffix(MEAN)!r}."
-            )
-        return self.prefix(cut), self._part(self._train.suffix(cut.name), self._eval.suffix(cut.name))
+        _require_going_on(cut)
+        return self.prefix(cut), self._part(self.train.suffix(cut.name), self.eval.suffix(cut.name))
 
     def _part(self, train: fx.Graph, evaluation: fx.Graph) -> nn.Module:
         part: nn.Module = DualGraphModule(self.network, train, evaluation)
         return part.train(self.network.training)
 
 
-class Averaged(nn.Module):
-    """A prefix with an average over positions behind it.
+class UntracedNetwork:
+    """A network of timm's whose operations cannot be followed: its pooled features are its one cut.
 
     Args:
-        prefix: gives features (N, ...).
-        positions: which of their dimensions, without the batch's, to average over.
+        network: it takes (N, 3, size, size) float32, and has `forward_features` and `forward_head`.
+        size: height and width of the input, in pixels.
+        reason: why it cannot be traced.
+
+    Raises:
+        BackboneError: it does not take images of that size.
     """
 
-    def __init__(self, prefix: nn.Module, positions: tuple[int, ...]) -> None:
-        super().__init__()
-        self.prefix = prefix
-        self._dimensions = [i + 1 for i in positions]
-        self.training = prefix.training
+    def __init__(self, network: nn.Module, *, size: int, reason: str) -> None:
+        self.network = network
+        head = _pooled_head(network, size)
+        self.cuts = {head.name: head}
+        self.aliases = dict.fromkeys(("pooled", "last"), head.name)
+        self.note: str | None = f"Its pooled features are its only layer to take. {reason}"
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From pixels to vectors (N, channels)."""
-        features: Tensor = self.prefix(x)
-        return features.mean(dim=self._dimensions)
+    def resolve(self, layer: str) -> Cut:
+        """The one cut, under its own name.
+
+        Raises:
+            BackboneError: another layer was named.
+        """
+        if layer not in self.cuts:
+            raise BackboneError(f"There is no layer {layer!r} to take.\n{self.note}")
+        return self.cuts[layer]
+
+    def prefix(self, cut: Cut) -> nn.Module:
+        """From pixels (N, 3, size, size) to pooled features (N, channels)."""
+        return PooledHead(self.network)
+
+    def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
+        """Always refused.
+
+        Raises:
+            BackboneError: the network does not go on from its pooled features in a way that is known.
+        """
+        _require_going_on(cut)
+        raise AssertionError(cut)
+
+
+def _require_going_on(cut: Cut) -> None:
+    if cut.name.endswith(MEAN):
+        raise BackboneError(
+            f"The network does not go on from {cut.name!r}: this average is taken beside it.\n"
+            f"To train the network's own last layers, choose {cut.name.removesuffix(MEAN)!r}."
+        )
+    if not cut.goes_on:
+        raise BackboneError(
+            f"The network does not go on from {cut.name!r} as one tensor.\n"
+            "Take features there, or choose another layer to train its own last layers from."
+        )
+
+
+def _with_average(cuts: dict[str, Cut], name: str) -> dict[str, Cut]:
+    """The cuts with the average of that name behind the one that it averages."""
+    if name in cuts:
+        return cuts
+    found = {}
+    for cut in cuts.values():
+        found[cut.name] = cut
+        if cut.name + MEAN == name:
+            found[name] = cut.averaged
+    return found
+
+
+def _pooled_head(network: nn.Module, size: int) -> Cut:
+    """The cut of `PooledHead`, by running it on one image of zeros."""
+    module = PooledHead(network)
+    device = next(network.parameters()).device
+    with modes_kept(network), one_thread(), torch.inference_mode():
+        try:
+            features = module.eval()(torch.zeros(1, 3, size, size, device=device))
+        except Exception as error:  # whatever a foreign forward() raises
+            raise BackboneError(
+                f"{type(network).__name__} does not run on images of {size} pixels: {error}"
+            ) from error
+    parameters = sum(p.numel() for p in network.parameters())
+    return Cut(name=POOLED_HEAD, shape=tuple(features.shape[1:]), parameters=parameters, goes_on=False)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """On a busy machine the threads of one small image wait for each other, tenfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -183,7 +289,13 @@ def modes_kept(network: nn.Module) -> Iterator[None]:
 
 def _observe(network: nn.Module, size: int) -> Mode:
     traced = trace(network)
-    return Mode(traced=traced, observed=observe(network, traced, size))
+    try:
+        observed = observe(network, traced, size)
+    except Exception as error:  # whatever a foreign operation raises
+        raise BackboneError(
+            f"{type(network).__name__} cannot be cut for images of {size} pixels: {error}"
+        ) from error
+    return Mode(traced=traced, observed=observed)
 
 
 def _prefix_parameters(network: nn.Module, graph: fx.Graph) -> dict[fx.Node, int]:
