@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
 from headstart.backbones.cut import MEAN, Cut
 from headstart.backbones.parts import Mode
+
+_POOLS = frozenset(("mean", torch.mean, F.adaptive_avg_pool2d))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +58,17 @@ class Aliases:
 
     def _pooling(self, last_map: Cut, after: Sequence[Cut]) -> Cut | None:
         """The map's average as the network makes it, with the norms behind it."""
-        if not after or after[0].channels != last_map.channels:
+        if not after or _is_dense(after[0], last_map):
             return None
-        found = after[0]
-        for cut in after[1:]:
+        pools = [cut for cut in after if self._is_pool(cut)]
+        if not pools and after[0].channels != last_map.channels:
+            return None
+        start = pools[-1] if pools else after[0]
+        return self._through_norms(start, after[after.index(start) + 1 :])
+
+    def _through_norms(self, start: Cut, after: Sequence[Cut]) -> Cut:
+        found = start
+        for cut in after:
             if cut.channels != found.channels or self._mixes_between(found, cut):
                 break
             found = cut
@@ -103,6 +113,10 @@ class Aliases:
         module = self._module(self.mode.traced.nodes[cut.name])
         return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in {1, (1, 1)}
 
+    def _is_pool(self, cut: Cut) -> bool:
+        node = self.mode.traced.nodes[cut.name]
+        return node.target in _POOLS or isinstance(self._module(node), nn.AdaptiveAvgPool2d)
+
     def _source(self, cut: Cut) -> Cut | None:
         """The cut that an operation with one input takes it from."""
         sources = self.mode.traced.nodes[cut.name].all_input_nodes
@@ -110,6 +124,11 @@ class Aliases:
 
     def _module(self, node: fx.Node) -> nn.Module | None:
         return self.network.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _is_dense(cut: Cut, source: Cut) -> bool:
+    """Whether a vector is made by a dense layer over a whole map (a stride of two needs a map of two)."""
+    return cut.channels != source.channels and max(source.shape[i] for i in source.positions) > 2
 
 
 def _as_vector(cut: Cut) -> str:
