@@ -12,6 +12,7 @@ from torch import nn
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cut import Cut
 from headstart.backbones.cuts import CutNetwork, cut_network
+from headstart.backbones.layers import Layer
 from headstart.images import Preprocess
 
 Weights = Literal["pretrained", "none"]
@@ -62,6 +63,14 @@ class Backbone:
     def note(self) -> str | None:
         """What there is to say about its cuts: why there is only one."""
         return self._cut_network.note
+
+    def layers(self, depth: int | None = None) -> list[Layer]:
+        """The tree of modules, with what each gives and which of them are cuts.
+
+        Args:
+            depth: how many levels; by default, as far down as is readable.
+        """
+        return self._cut_network.layers(depth)
 
     def cut(self, layer: str) -> Cut:
         """The cut that a layer's name means: an alias (`pooled`), a module (`blocks.6`) or a canonical name.

@@ -16,6 +16,7 @@ from torchvision.models.feature_extraction import DualGraphModule
 
 from headstart.backbones.aliases import Aliases
 from headstart.backbones.cut import MEAN, Cut
+from headstart.backbones.layers import Layer, list_layers
 from headstart.backbones.observing import observe
 from headstart.backbones.parts import Mode
 from headstart.backbones.pooling import Averaged, PooledHead
@@ -52,6 +53,10 @@ class CutNetwork(Protocol):
 
     def resolve(self, layer: str) -> Cut:
         """The cut that `layer` names; raises BackboneError with the nearest names where there is none."""
+        ...
+
+    def layers(self, depth: int | None) -> list[Layer]:
+        """The tree of modules; see `list_layers`."""
         ...
 
     def prefix(self, cut: Cut) -> nn.Module:
@@ -159,6 +164,10 @@ class TracedNetwork:
             )
         return cut.averaged
 
+    def layers(self, depth: int | None) -> list[Layer]:
+        """The tree of modules; see `list_layers`."""
+        return list_layers(self.network, self.eval, self.cuts, depth=depth)
+
     def prefix(self, cut: Cut) -> nn.Module:
         """From pixels (N, 3, size, size) to features (N, *cut.shape)."""
         if cut.name == POOLED_HEAD:
@@ -210,6 +219,13 @@ class UntracedNetwork:
         if layer not in self.cuts:
             raise BackboneError(f"There is no layer {layer!r} to take.\n{self.note}")
         return self.cuts[layer]
+
+    def layers(self, depth: int | None) -> list[Layer]:
+        """The one cut; what the modules give is not known."""
+        return [
+            Layer(name=cut.name, kind="method", depth=0, parameters=cut.parameters, shape=cut.shape, cut=cut)
+            for cut in self.cuts.values()
+        ]
 
     def prefix(self, cut: Cut) -> nn.Module:
         """From pixels (N, 3, size, size) to pooled features (N, channels)."""

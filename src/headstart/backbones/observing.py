@@ -83,7 +83,9 @@ class _Observer(fx.Interpreter):
             fake: dict[str, Tensor] = {}
             fake |= {f"network.{name}": mode.from_tensor(tensor) for name, tensor in real.items()}
             self._storages |= storages(fake)
-            functional_call(_Run(self, network), fake, torch.empty(n, 3, size, size, device=device))
+            images = torch.empty(n, 3, size, size, device=device)
+            # Each tensor has one name here, also in a module with two: tying would put the fakes back as its own.
+            functional_call(_Run(self, network), fake, images, tie_weights=False)
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node and note what it did."""

@@ -1,5 +1,8 @@
 """`headstart backbones`."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 from rich.text import Text
 
@@ -7,12 +10,18 @@ from headstart.cli.console import out
 from headstart.errors import BackboneError
 from headstart.files import human_bytes
 
+if TYPE_CHECKING:
+    from headstart.backbones.layers import Layer
 
-def backbones(pattern: str = "*", /) -> int:
-    """List the backbones that can be used; for one NAME, its layers.
+_TREE_WIDTH = 120
+
+
+def backbones(pattern: str = "*", /, *, depth: int | None = None) -> int:
+    """List the backbones that can be used; for one NAME, the tree of its layers.
 
     Args:
         pattern: Part of a name, or a name with * and ?.
+        depth: Levels of the tree to show. By default two, and no level without a layer to take features from.
     """
     from headstart.backbones import find_card, list_backbones
 
@@ -21,7 +30,7 @@ def backbones(pattern: str = "*", /) -> int:
         find_card(pattern)  # raises, with the nearest names
         raise BackboneError(f"No backbone's name holds {pattern!r}.")
     if len(cards) == 1 and cards[0].name == pattern:
-        _show_layers(pattern)
+        _show_layers(pattern, depth)
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("name", "parameters", "input", "licence", "weights", "what it is"):
@@ -41,7 +50,7 @@ def backbones(pattern: str = "*", /) -> int:
     return 0
 
 
-def _show_layers(name: str) -> None:
+def _show_layers(name: str, depth: int | None) -> None:
     from headstart.backbones import load_backbone
 
     backbone = load_backbone(name, weights="none")  # its layers do not depend on its weights
@@ -51,16 +60,41 @@ def _show_layers(name: str) -> None:
     out.print(
         f"{card.parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, {card.licence}, weights {here}"
     )
-    names = {alias: backbone.cut(alias).name for alias in card.aliases}
+    layers = backbone.layers(depth)
+    tree = _tree(layers, {alias: backbone.cut(alias).name for alias in backbone.aliases})
+    out.print(tree, width=max(out.width, _TREE_WIDTH), no_wrap=True)  # names are there to be copied
+    hidden = len(backbone.cuts) - len({layer.cut.name for layer in layers if layer.cut})
+    more = f" {hidden} more lie deeper: --depth 9 shows them." if hidden else ""
+    out.print(
+        f"[dim]--layer takes the layers in bold; the last column is what storing one image costs.{more}[/dim]"
+    )
+    if backbone.note:
+        out.print(backbone.note)
+
+
+def _tree(layers: Sequence["Layer"], aliases: Mapping[str, str]) -> Table:
+    """One line a layer; bold where features can be taken."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("layer (--layer)", "features", "an image", "parameters before"):
-        table.add_column(title, justify="left" if title.startswith("layer") else "right")
-    for cut in backbone.cuts.values():
-        also = [alias for alias, canonical in names.items() if canonical == cut.name]
+    for title in ("layer", "kind", "parameters", "output", "an image"):
+        table.add_column(title, justify="left" if title in {"layer", "kind"} else "right")
+    for layer in layers:
+        cut = layer.cut
+        also = [alias for alias, name in aliases.items() if cut is not None and name == cut.name]
         table.add_row(
-            Text.assemble(cut.name, (f"  = {', '.join(also)}" if also else "", "bold green")),
-            " x ".join(map(str, cut.shape)),
-            human_bytes(cut.bytes_per_image),
-            f"{cut.parameters / 1e6:.2f} M",
+            Text.assemble(
+                "  " * layer.depth,
+                (layer.name, "bold" if cut else "dim"),
+                (f"  = {', '.join(also)}" if also else "", "bold green"),
+            ),
+            Text(layer.kind, style="dim"),
+            _count(layer.parameters),
+            " x ".join(map(str, layer.shape or ())),
+            human_bytes(cut.bytes_per_image) if cut else "",
         )
-    out.print(table)
+    return table
+
+
+def _count(parameters: int) -> str:
+    if parameters < 1000:
+        return str(parameters or "")
+    return f"{parameters / 1e3:.1f} k" if parameters < 1e6 else f"{parameters / 1e6:.2f} M"
