@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -151,14 +151,14 @@ class _Extracted:
             raise DataError(
                 f"No readable image of {self.dataset.name} is left in its {split or 'whole'} part."
             )
-        table = FeatureTable(
-            features=self.got.features.load(),
-            labels=self.dataset.labels().astype(np.int64),
+        features = self.got.features
+        return FeatureTable(
+            features=replace(features, sha256s=tuple(features.sha256s[row] for row in rows)).load(),
+            labels=self.dataset.labels(split).astype(np.int64),
             classes=self.dataset.classes,
-            names=tuple(self.dataset.names()),
-            splits=tuple(self.dataset.split_names()),
+            names=tuple(self.dataset.names(split)),
+            splits=tuple(self.dataset.split_names()[rows]),
         )
-        return table if split is None else table.subset(rows)
 
     def written(self, files: list[WrittenFile]) -> ExtractedFiles:
         """The account of it all."""
