@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart.config import TrainConfig
 from headstart.datasets import Reader, assign_splits, load_dataset, stratified_folds
 from headstart.datasets.materials import write_materials
-from headstart.download import download, unpack_tar
+from headstart.download import download
 from headstart.errors import UnreadableImageError
 from headstart.features import Progress
 from headstart.files import default_store
@@ -19,6 +19,7 @@ from headstart.images import Preprocess, decode_image, prepare_image
 from headstart.jobs import train
 from headstart.runs import Run
 from headstart.training import fit_head
+from headstart.unpacking import unpack_tar
 
 Name = Literal["materials", "flowers"]
 

@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = _build_app()(
-            [_translate(token) for token in tokens if token != "--debug"], exit_on_error=False, print_error=False
+            [_translate(token) for token in tokens if token != "--debug"],
+            exit_on_error=False,
+            print_error=False,
         )
     except KeyboardInterrupt:
         err.print("interrupted; every feature extracted so far is kept in the store")
