@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -12,21 +11,11 @@ from typing import Final, Protocol
 
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
+from headstart.datasets.named import NAMED, close_name, read_named
+from headstart.datasets.options import ReadOptions
+from headstart.download import Progress
 from headstart.errors import DataError
 from headstart.files import default_store
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """What a source may need besides the location.
-
-    Attributes:
-        cache: folder for what is downloaded.
-        group: the column of a table that says what belongs together.
-    """
-
-    cache: Path
-    group: str | None = None
 
 
 class DataSource(Protocol):
@@ -38,10 +27,16 @@ class DataSource(Protocol):
 
 
 def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
-    return read_folder(location)
+    close = None if Path(location).expanduser().exists() else close_name(location)
+    try:
+        return read_folder(location)
+    except DataError as error:
+        if close is None:
+            raise
+        raise DataError(f"{error}\nDid you mean the data set {close!r}?") from error
 
 
-SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": _read_folder})
+SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": _read_folder, "name": read_named})
 """By scheme. Without a scheme, what lies at the location decides, and a name that is no path is looked up."""
 
 # Two letters at least, since C:\ is a drive.
@@ -55,20 +50,24 @@ def load_dataset(
     *,
     cache: str | os.PathLike[str] | None = None,
     group: str | None = None,
+    progress: Progress | None = None,
 ) -> ImageDataset:
     """List a data set: which images there are, with which labels, in which splits. Nothing is decoded.
 
     Args:
-        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; or
-            ``SCHEME:LOCATION`` with one of `SOURCES`.
+        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; the
+            name of a data set (`NAMED`), unless there is a file or folder of that name; or ``SCHEME:LOCATION`` with
+            one of `SOURCES`.
         cache: folder for what is downloaded, in its subfolder ``datasets``; by default the user's store.
         group: the column of a table that says what belongs together.
+        progress: told how far a download is, in bytes.
 
     Returns:
         The data set, with splits where the source gives them; see `assign_splits` for the others.
 
     Raises:
         DataError: if the source is unknown, missing, or not laid out as expected.
+        DownloadError: if a file cannot be had; the message says which one to put into which folder.
     """
     location = os.fspath(source)
     if not location:
@@ -80,7 +79,7 @@ def load_dataset(
             "Give a folder of class folders."
         )
     folder = (default_store() if cache is None else Path(cache)) / "datasets"
-    return read(rest, ReadOptions(cache=folder, group=group))
+    return read(rest, ReadOptions(cache=folder, group=group, progress=progress))
 
 
 def full_location(location: str) -> str:
@@ -95,6 +94,8 @@ def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:
     match = _SCHEME.fullmatch(location)
     if match is not None and not is_path and not Path(location).exists():
         return match[1].lower(), match[2]
+    if location in NAMED and not is_path and not Path(location).exists():
+        return "name", location
     return _scheme_of_path(location), location
 
 
