@@ -16,7 +16,8 @@ SOURCE = ROOT / "src" / "headstart"
 HOMES = {
     "timm": {"backbones"},
     "torchvision.models": {"backbones"},
-    "torchvision.datasets": set(),
+    "torchvision.datasets": {"datasets"},
+    "datasets": {"datasets"},
     "openvino": {"runtimes"},
     "cyclopts": {"cli"},
     "rich": {"cli"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
@@ -23,11 +23,6 @@ from headstart.unpacking import unpack_zip
 
 SIGN_NAMES: Final = "signnames.csv"
 """Columns ClassId and SignName; where it lies in the signs' folder, the classes are called as it says."""
-
-_CIFAR_BATCHES: Final[Sequence[tuple[str, Split]]] = (
-    *((f"data_batch_{k}", "train") for k in range(1, 6)),
-    ("test_batch", "test"),
-)
 
 
 def read_flowers(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
@@ -143,24 +138,37 @@ def read_digits(archives: tuple[Archive, ...], folder: Path, options: ReadOption
     )
 
 
-def read_cifar(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+def read_cifar10(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
     """CIFAR-10's Python batches: pickled, and read without running anything in them."""
     batches = fetch_unpacked(archives[0], folder, options) / "cifar-10-batches-py"
+    splits = {f"data_batch_{k}": "train" for k in range(1, 6)} | {"test_batch": "test"}
+    names = load_pickle(batches / "batches.meta")["label_names"]
+    return _read_batches("cifar10", batches, splits, "labels", names)
+
+
+def read_cifar100(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """CIFAR-100 with its hundred fine classes, read as CIFAR-10 is."""
+    batches = fetch_unpacked(archives[0], folder, options) / "cifar-100-python"
+    names = load_pickle(batches / "meta")["fine_label_names"]
+    return _read_batches("cifar100", batches, {"train": "train", "test": "test"}, "fine_labels", names)
+
+
+def _read_batches(
+    name: str, batches: Path, splits: Mapping[str, str], labels_key: str, classes: Sequence[str]
+) -> ImageDataset:
     parts: dict[str, ArrayFiles] = {}
     labels: list[int] = []
-    splits: list[Split] = []
-    for name, split in _CIFAR_BATCHES:
-        batch = load_pickle(batches / name)
-        pixels = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        parts[name] = ArrayFiles(path=batches / name, pixels=pixels)
-        labels += batch["labels"]
-        splits += [split] * len(pixels)
-    names = [f"{name}/{k}" for name, part in parts.items() for k in range(len(part.pixels))]
+    for file in splits:
+        batch = load_pickle(batches / file)
+        planes = batch["data"].reshape(-1, 3, 32, 32)
+        parts[file] = ArrayFiles(path=batches / file, pixels=planes.transpose(0, 2, 3, 1))
+        labels += batch[labels_key]
+    names = [(file, k) for file, part in parts.items() for k in range(len(part.pixels))]
     return ImageDataset(
-        name="cifar10",
+        name=name,
         files=JoinedFiles(parts=parts),
-        table=make_table(names, labels, splits),
-        classes=tuple(load_pickle(batches / "batches.meta")["label_names"]),
+        table=make_table([f"{file}/{k}" for file, k in names], labels, [splits[file] for file, _ in names]),
+        classes=tuple(classes),
     )
 
 

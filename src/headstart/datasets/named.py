@@ -12,7 +12,8 @@ from typing import Final
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.fetching import Archive
 from headstart.datasets.layouts import (
-    read_cifar,
+    read_cifar10,
+    read_cifar100,
     read_digits,
     read_flowers,
     read_gtsrb,
@@ -102,7 +103,21 @@ NAMED: Final[Mapping[str, NamedSet]] = MappingProxyType(
                 ),
             ),
             terms="none stated; its author asks for a citation (Krizhevsky, 2009)",
-            read=read_cifar,
+            read=read_cifar10,
+        ),
+        "cifar100": NamedSet(
+            title="CIFAR-100, 32 x 32 photos of a hundred kinds of things",
+            classes=100,
+            images=60_000,
+            archives=(
+                Archive(
+                    url=f"{_CIFAR}/cifar-100-python.tar.gz",
+                    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+                    size=169_001_437,
+                ),
+            ),
+            terms="none stated; its author asks for a citation (Krizhevsky, 2009)",
+            read=read_cifar100,
         ),
         "oxford_iiit_pet": NamedSet(
             title="Oxford-IIIT Pet, cats and dogs by breed",

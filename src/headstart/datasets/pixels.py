@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.files import HeldFiles, ImageFiles, Reader
+from headstart.datasets.files import HeldFiles, Reader
 from headstart.files import FileStamp, file_stamp
 
 Pixels = npt.NDArray[np.uint8]
@@ -55,12 +55,11 @@ class JoinedFiles:
         parts: by a name of their own without a slash.
     """
 
-    parts: Mapping[str, ImageFiles]
+    parts: Mapping[str, HeldFiles]
 
     def place(self, name: str) -> str:
-        """As its part says."""
-        part, _, rest = name.partition("/")
-        return self.parts[part].place(rest)
+        """`PATH!/PART/NAME` with the path of the part: several may lie in one file."""
+        return f"{self.parts[name.partition('/')[0]].path}!/{name}"
 
     def stamp(self, place: str) -> FileStamp:
         """The stamp of the file that holds the image, which stands before the `!/`."""

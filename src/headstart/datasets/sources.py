@@ -11,8 +11,10 @@ from typing import Final, Protocol
 
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
+from headstart.datasets.huggingface import read_huggingface
 from headstart.datasets.named import NAMED, close_name, read_named
 from headstart.datasets.options import ReadOptions
+from headstart.datasets.torchvision_sets import read_torchvision
 from headstart.download import Progress
 from headstart.errors import DataError
 from headstart.files import default_store
@@ -36,7 +38,14 @@ def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
         raise DataError(f"{error}\nDid you mean the data set {close!r}?") from error
 
 
-SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType({"folder": _read_folder, "name": read_named})
+SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
+    {
+        "folder": _read_folder,
+        "name": read_named,
+        "torchvision": read_torchvision,
+        "hf": read_huggingface,
+    }
+)
 """By scheme. Without a scheme, what lies at the location decides, and a name that is no path is looked up."""
 
 # Two letters at least, since C:\ is a drive.
