@@ -57,8 +57,8 @@ def test_all_faults_stand_in_one_error() -> None:
     message = str(caught.value)
     assert message == (
         "data is 3; expected str; weights is 7; expected str; "
-        "per_class is 'ten'; expected int; class_weights is 'heavy'; expected one of none, balanced; "
-        "seed is 1.5; expected int."
+        "per_class is 'ten'; expected int; seed is 1.5; expected int; "
+        "class_weights is 'heavy'; expected one of none, balanced."
     )
 
 

@@ -82,7 +82,7 @@ class Run:
         return pq.read_table(self.folder / PREDICTIONS_FILE)
 
     def images(self) -> pa.Table:
-        """One row an image of the run: path, class, split, sha256 (hex)."""
+        """One row an image of the run: path, class, split, sha256 (hex), and group where there are groups."""
         return pq.read_table(self.folder / IMAGES_FILE)
 
 
@@ -125,7 +125,7 @@ class RunWriter:
         atomic_write(self.folder / PREDICTIONS_FILE, _parquet(predictions_table(predictions, classes)))
 
     def images(self, rows: Mapping[str, Sequence[str]]) -> None:
-        """One row an image that was used: path, class, split, sha256."""
+        """One row an image that was used: path, class, split, sha256, and its group where there are groups."""
         atomic_write(
             self.folder / IMAGES_FILE,
             _parquet(pa.table({name: list(column) for name, column in rows.items()})),

@@ -15,7 +15,9 @@ from headstart.cli.cache import app as cache
 from headstart.cli.console import err, show_error, show_warnings
 from headstart.cli.demo import demo
 from headstart.cli.evaluate import evaluate
+from headstart.cli.extract import extract
 from headstart.cli.predict import predict
+from headstart.cli.probe import probe
 from headstart.cli.train import train
 from headstart.config import read_config
 from headstart.errors import HeadstartError
@@ -48,7 +50,7 @@ def _build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
-    for command in (demo, train, predict, evaluate, backbones, cache):
+    for command in (demo, train, predict, evaluate, extract, probe, backbones, cache):
         app.command(command)
     return app
 

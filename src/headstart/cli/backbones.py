@@ -31,7 +31,7 @@ def backbones(pattern: str = "*", /) -> int:
     for card in cards:
         table.add_row(
             card.name,
-            f"{card.parameters / 1e6:.1f} M",
+            "" if card.parameters is None else f"{card.parameters / 1e6:.1f} M",
             str(card.preprocess.size),
             card.licence,
             "here" if card.weights_here else card.get_weights,
@@ -46,10 +46,11 @@ def _show_layers(name: str) -> None:
 
     backbone = load_backbone(name, weights="none")  # its layers do not depend on its weights
     card = backbone.card
+    parameters = sum(each.numel() for each in backbone.network.parameters())
     here = "here" if card.weights_here else f"not here: {card.get_weights}"
     out.print(f"[bold]{card.name}[/bold]  {card.summary}")
     out.print(
-        f"{card.parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, {card.licence}, weights {here}"
+        f"{parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, {card.licence}, weights {here}"
     )
     names = {alias: backbone.cut(alias).name for alias in card.aliases}
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -47,7 +47,7 @@ def train(
     low, high = test["accuracy_ci95"]
     out.print(
         f"[bold]test      {percent(test['accuracy'])} of {test['n']} images right[/bold] "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}; sampling of the test set only)"
+        f"({100 * low:.1f} to {100 * high:.1f}: {test['interval']})"
     )
     out.print(f"report    {run.report}", markup=False)
     out.print(f"predict   headstart predict {run.folder} PHOTO", markup=False)

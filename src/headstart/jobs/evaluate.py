@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.datasets import ImageDataset, Problem, load_dataset
+from headstart.datasets import ImageDataset, Problem, group_by_pattern, load_dataset
 from headstart.errors import DataError
 from headstart.features import FeatureStore, Progress, extract_features
 from headstart.jobs.common import listing
@@ -41,6 +41,8 @@ def evaluate(
     run: str | os.PathLike[str],
     data: str | os.PathLike[str],
     *,
+    group: str | None = None,
+    group_pattern: str | None = None,
     store: str | os.PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -53,6 +55,8 @@ def evaluate(
     Args:
         run: a finished run's folder.
         data: the photos; their classes are among the run's.
+        group: the column of a table that says what belongs together; the interval takes account of it.
+        group_pattern: a regular expression on file names that says so; see `group_by_pattern`.
         store: folder of the feature store; by default the user's own.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told how far the extraction is, in images.
@@ -67,7 +71,9 @@ def evaluate(
     """
     opened = load_run(run)
     classifier = opened.classifier()
-    listed = load_dataset(data, cache=store)
+    listed = load_dataset(data, cache=store, group=group)
+    if group_pattern is not None:
+        listed = group_by_pattern(listed, group_pattern)
     dataset = listed.subset(listed.rows("test")) if "test" in listed.splits else listed
     labels = _labels_in(dataset, classifier.classes)
     got = extract_features(
@@ -93,7 +99,11 @@ def evaluate(
         probabilities=classifier.probabilities(got.features.load()[fresh]),
     )
     return Evaluation(
-        scores=score_predictions(predictions.probabilities, predictions.labels),
+        scores=score_predictions(
+            predictions.probabilities,
+            predictions.labels,
+            groups=None if (groups := dataset.groups()) is None else groups[rows],
+        ),
         predictions=predictions,
         classes=classifier.classes,
         part="the test part" if dataset is not listed else "all images",

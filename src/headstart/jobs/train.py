@@ -17,18 +17,17 @@ from headstart.datasets import (
     ImageFiles,
     Problem,
     Split,
+    SplitRecord,
     assign_splits,
     full_location,
-    group_by_pattern,
-    load_dataset,
     read_image,
     stratified_folds,
 )
 from headstart.errors import DataError, UnreadableImageError
-from headstart.features import FeatureStore, Progress, extract_features
-from headstart.files import parse_bytes
+from headstart.features import FeatureStore, Progress
 from headstart.images import decode_image
 from headstart.jobs.common import listing
+from headstart.jobs.images import divide_and_extract, list_images_of
 from headstart.jobs.result import Judged, RunData, make_result
 from headstart.metrics import score_predictions
 from headstart.report import RunRecord, draw_thumbnail, render_report
@@ -67,9 +66,7 @@ def train(
     start = time.perf_counter()
     config = config if isinstance(config, TrainConfig) else TrainConfig(config)
     config = replace(config, data=full_location(config.data), device=choose_device(config.device))
-    listed = load_dataset(config.data, cache=store, group=config.group)
-    if config.group_pattern is not None:
-        listed = group_by_pattern(listed, config.group_pattern)
+    listed = list_images_of(config, store)
     with new_run(config, listed.name, out, force=force) as writer:
         backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
@@ -98,44 +95,29 @@ def _extract(
     store: FeatureStore,
     progress: Progress | None,
 ) -> RunData:
-    """Split, extract, and leave out what cannot be read, as if it had never been there.
-
-    Which images are unreadable is known only once they have been decoded. So the splits are made again without
-    them: the run is the same as that of a folder from which they were removed.
-    """
+    """The readable images with splits and features."""
     if listed.splits == ("train",):
         listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
-    problems = listed.problems
-    extracted, seconds = 0, 0.0
-    while True:
-        dataset, record = assign_splits(
-            listed, split=config.split, seed=config.seed, per_class=config.per_class
+
+    def divide(
+        images: ImageDataset, problems: Sequence[Problem]
+    ) -> tuple[ImageDataset, SplitRecord]:
+        made, record = assign_splits(
+            images, split=config.split, seed=config.seed, per_class=config.per_class
         )
-        _require_classes(dataset, problems)
-        got = extract_features(
-            dataset,
-            backbone,
-            layer=config.layer,
-            store=store,
-            device=config.device,
-            max_store=parse_bytes(config.max_store),
-            progress=progress,
-        )
-        extracted, seconds = extracted + got.extracted, seconds + got.seconds
-        if got.readable.all():
-            break
-        problems += got.problems
-        unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
-        listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
+        _require_classes(made, problems)
+        return made, record
+
+    got = divide_and_extract(listed, config, backbone, divide=divide, store=store, progress=progress)
     return RunData(
-        dataset=dataset,
-        record=record,
+        dataset=got.dataset,
+        record=got.record,
         sha256s=got.features.sha256s,
         features=got.features.load(),
-        problems=problems,
-        extracted=extracted,
-        from_store=len(dataset) - extracted,
-        seconds=seconds,
+        problems=got.problems,
+        extracted=got.extracted,
+        from_store=got.from_store,
+        seconds=got.seconds,
     )
 
 
@@ -160,11 +142,7 @@ def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
     features, labels = data.part("train")
     folds = None
     if data.record.choice == "cross-validation":
-        groups = data.dataset.groups()
-        rows = data.dataset.rows("train")
-        folds = stratified_folds(
-            labels, data.record.folds, config.seed, groups=None if groups is None else groups[rows]
-        )
+        folds = stratified_folds(labels, data.record.folds, config.seed, groups=data.groups("train"))
     fitted = fit_head(
         features,
         labels,
@@ -187,14 +165,16 @@ def _judge(data: RunData, fitted: FittedHead, classifier: Classifier) -> Judged:
     validation = None
     if fitted.validation_probabilities is not None:
         held_out: Split = "val" if data.record.choice == "validation" else "train"
-        validation = score_predictions(fitted.validation_probabilities, data.part(held_out)[1])
+        validation = score_predictions(
+            fitted.validation_probabilities, data.part(held_out)[1], groups=data.groups(held_out)
+        )
     fitted_on = [data.part("train"), data.part("val")]
     train_scores = score_predictions(
         np.concatenate([classifier.probabilities(part) for part, _ in fitted_on if len(part)]),
         np.concatenate([truth for part, truth in fitted_on if len(part)]),
     )
     return Judged(
-        test=score_predictions(predictions.probabilities, labels),
+        test=score_predictions(predictions.probabilities, labels, groups=data.groups("test")),
         validation=validation,
         train=train_scores,
         predictions=predictions,
@@ -207,14 +187,15 @@ def _write(
     """Everything but the report and the result."""
     writer.classifier(classifier)
     writer.predictions(judged.predictions, data.dataset.classes)
-    writer.images(
-        {
-            "path": data.dataset.names(),
-            "class": [data.dataset.classes[label] for label in data.dataset.labels()],
-            "split": list(data.dataset.split_names()),
-            "sha256": [sha.hex() for sha in data.sha256s],
-        }
-    )
+    columns = {
+        "path": data.dataset.names(),
+        "class": [data.dataset.classes[label] for label in data.dataset.labels()],
+        "split": list(data.dataset.split_names()),
+        "sha256": [sha.hex() for sha in data.sha256s],
+    }
+    if data.dataset.groups() is not None:
+        columns["group"] = data.dataset.table["group"].to_pylist()
+    writer.images(columns)
     writer.history([asdict(point) for point in fitted.path])
     writer.problems(data.problems)
 

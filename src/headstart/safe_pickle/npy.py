@@ -85,7 +85,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: Room, 
         raise Refusal(f"{ascii(member.filename)[:80]} in it is encrypted or compressed in an unusual way")
     with archive.open(member) as file:
         # The size is only what the archive says: one that is too large finds the end of the data.
-        return _read_array(Source(cast(BinaryIO, file), member.file_size, room), encoding)
+        array = _read_array(Source(cast(BinaryIO, file), member.file_size, room), encoding)
+        file.read(1)  # only at its end the checksum is looked at
+        return array
 
 
 def _read_array(source: Source, encoding: OldText) -> Array:
