@@ -131,7 +131,6 @@ def read_config(path: Path) -> TrainConfig:
     return TrainConfig(**values)
 
 
-<<<<<<< HEAD
 def _size_fault(text: str) -> str | None:
     """What is wrong with a size in bytes, or None."""
     try:
@@ -141,10 +140,7 @@ def _size_fault(text: str) -> str | None:
     return None
 
 
-def _fault(config: TrainConfig, name: str) -> str | None:
-=======
 def _fault(config: ExtractConfig, name: str) -> str | None:
->>>>>>> codes
     """What is wrong with one value's type, or None."""
     value: Any = getattr(config, name)
     hint = get_type_hints(type(config))[name]
