@@ -21,6 +21,7 @@ hub = pytest.importorskip("datasets")
 def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hub.config, "HF_CACHE_HOME", str(tmp_path / "hf"))
     monkeypatch.setattr(hub.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     hub.disable_progress_bars()
 
 

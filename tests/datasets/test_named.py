@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import io
 import pickle
 import tarfile
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart.datasets import NAMED, ImageDataset, load_dataset, named, read_image
+from headstart.backbones import Backbone
+from headstart.cli import main
+from headstart.datasets import NAMED, ImageDataset, full_location, load_dataset, named, read_image
 from headstart.datasets.fetching import Archive
 from headstart.errors import DataError, DownloadError
 from headstart.images import decode_image
@@ -409,3 +412,50 @@ def test_another_number_of_images_is_noted_and_of_classes_refused(publish: Publi
 def test_an_archive_knows_its_names() -> None:
     archive = Archive(url="https://example.org/a/photos.tar.gz", sha256="", size=1)
     assert (archive.file, archive.stem) == ("photos.tar.gz", "photos")
+
+
+# From the name to the run
+
+
+def test_training_on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
+    job = importlib.import_module("headstart.jobs.train")
+    monkeypatch.setattr(job, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    config = headstart.TrainConfig("digits", per_class=20)
+    run = headstart.train(config, out=tmp_path / "run", store=tmp_path / "store")
+    assert run.config.data == "digits"
+    assert run.result["classes"] == list("0123456789")
+    assert run.result["test"]["n"] == pytest.approx(180, abs=5)
+    assert run.result["test"]["accuracy"] > 0.4  # features of random weights; 0.1 is chance
+    again = headstart.train(config, out=tmp_path / "again", store=tmp_path / "store")
+    assert again.result["images"]["extracted"] == 0
+    assert again.result["test"] == run.result["test"]
+
+
+def test_training_by_name_on_the_command_line(
+    publish: Publish, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone
+) -> None:
+    job = importlib.import_module("headstart.jobs.train")
+    monkeypatch.setattr(job, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    photos = {
+        f"flower_photos/{name}/{k}.jpg": photo(k) for k, name in enumerate(("daisy", "roses", "tulips") * 8)
+    }
+    publish("tf_flowers", tar_of(photos), classes=3, images=24)
+    assert main(["train", "tf_flowers", "--out", str(tmp_path / "run"), "--store", str(cache)]) == 0
+    run = headstart.load_run(tmp_path / "run")
+    assert run.config.data == "tf_flowers"
+    assert (cache / "datasets" / "tf_flowers" / "flower_photos.tgz").is_file()
+
+
+def test_the_command_line_says_what_to_put_where(
+    publish: Publish, cache: Path, file_server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_flowers(publish)
+    file_server.statuses = [404]
+    assert main(["train", "tf_flowers", "--store", str(cache)]) == 2
+    assert f"put it into the folder {cache / 'datasets' / 'tf_flowers'}." in capsys.readouterr().err
+
+
+def test_the_data_set_goes_where_the_run_names_it(cache: Path) -> None:
+    assert full_location("tf_flowers") == "tf_flowers"
+    assert full_location("torchvision:DTD") == "torchvision:DTD"
+    assert Path(full_location("photos")).is_absolute()
