@@ -285,6 +285,33 @@ def test_cifar(publish: Publish, cache: Path) -> None:
     assert np.array_equal(np.stack(got), np.concatenate([pixels for pixels, _, _ in batches.values()]))
 
 
+def test_cifar_with_a_hundred_classes(publish: Publish, cache: Path) -> None:
+    parts = {}
+    for seed, name in enumerate(("train", "test")):
+        pixels, labels, _ = cifar_batch(seed, 3)
+        planes = pixels.transpose(0, 3, 1, 2).reshape(3, -1)
+        parts[name] = (pixels, labels, {"fine_labels": labels, "coarse_labels": [0] * 3, "data": planes})
+    files = {
+        f"cifar-100-python/{name}": pickle.dumps(part, protocol=2) for name, (_, _, part) in parts.items()
+    }
+    meta = {"fine_label_names": ["apple", "baby", "bear"], "coarse_label_names": ["things"]}
+    archive = tar_of(files | {"cifar-100-python/meta": pickle.dumps(meta, protocol=2)})
+    publish("cifar100", archive, classes=3, images=6)
+    for location in ("cifar100", "torchvision:CIFAR100"):
+        dataset = load_dataset(location, cache=cache)
+        assert dataset.classes == ("apple", "baby", "bear")
+        assert dataset.labels().tolist() == parts["train"][1] + parts["test"][1]
+        assert dataset.split_names().tolist() == ["train"] * 3 + ["test"] * 3
+        got = [decode_image(read_image(dataset.files, name)) for name in dataset.names()]
+        assert np.array_equal(np.stack(got), np.concatenate([parts["train"][0], parts["test"][0]]))
+
+
+def test_a_column_of_groups_is_refused() -> None:
+    for location in ("digits", "torchvision:FakeData"):
+        with pytest.raises(DataError, match=r"no table and so has no column 'track'\.\n.*--group-pattern"):
+            load_dataset(location, group="track")
+
+
 def test_digits_need_no_network(file_server: Server) -> None:
     from sklearn.datasets import load_digits
 
@@ -417,6 +444,7 @@ def test_an_archive_knows_its_names() -> None:
 # From the name to the run
 
 
+@pytest.mark.slow
 def test_training_on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
     job = importlib.import_module("headstart.jobs.train")
     monkeypatch.setattr(job, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
@@ -453,6 +481,11 @@ def test_the_command_line_says_what_to_put_where(
     file_server.statuses = [404]
     assert main(["train", "tf_flowers", "--store", str(cache)]) == 2
     assert f"put it into the folder {cache / 'datasets' / 'tf_flowers'}." in capsys.readouterr().err
+
+
+def test_the_command_line_offers_a_name_that_is_close(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "oxford_pets"]) == 2
+    assert capsys.readouterr().err.endswith("Did you mean the data set 'oxford_iiit_pet'?\n")
 
 
 def test_the_data_set_goes_where_the_run_names_it(cache: Path) -> None:

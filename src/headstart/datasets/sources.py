@@ -28,21 +28,46 @@ class DataSource(Protocol):
         ...
 
 
+def _refuse_group(location: str, options: ReadOptions) -> None:
+    if options.group is not None:
+        raise DataError(
+            f"{location} is no table and so has no column {options.group!r}.\n"
+            "What belongs together can be told from file names: --group-pattern."
+        )
+
+
+def _read_named(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_named(location, options)
+
+
+def _read_torchvision(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_torchvision(location, options)
+
+
 def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
-    close = None if Path(location).expanduser().exists() else close_name(location)
+    _refuse_group(location, options)
     try:
         return read_folder(location)
     except DataError as error:
-        if close is None:
+        if (close := _meant_name(location)) is None:
             raise
         raise DataError(f"{error}\nDid you mean the data set {close!r}?") from error
+
+
+def _meant_name(location: str) -> str | None:
+    """The data set that somebody may have meant by a bare word (perhaps made absolute) that is no path."""
+    path = Path(location)
+    bare = not path.exists() and path.absolute().parent == Path.cwd()
+    return close_name(path.name) if bare else None
 
 
 SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
     {
         "folder": _read_folder,
-        "name": read_named,
-        "torchvision": read_torchvision,
+        "name": _read_named,
+        "torchvision": _read_torchvision,
         "hf": read_huggingface,
     }
 )
