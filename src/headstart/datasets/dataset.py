@@ -156,4 +156,5 @@ def _text_column(values: Iterable[str | None], index: pa.DataType) -> pa.Array[A
     texts = pa.array(
         values if isinstance(values, Sequence) else list(values), pa.string()
     ).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(texts.indices.cast(index), texts.dictionary)
+    indices: Any = texts.indices.cast(index)
+    return pa.DictionaryArray.from_arrays(indices, texts.dictionary)
