@@ -21,6 +21,7 @@ from headstart.safe_pickle.source import Refusal, Room
 Array = npt.NDArray[Any]
 
 _DTYPE: Final = re.compile(r"[?]|[biufcSUO][0-9]{0,9}")
+_ORDERS: Final = {"<": "<", ">": ">", "|": "=", "=": "="}
 _MOST_DIMENSIONS: Final = 32
 _LARGEST_SIZE: Final = 2**48
 _LARGEST_KEY: Final = 100
@@ -241,45 +242,37 @@ def _dtype(room: Room, arguments: tuple[object, ...]) -> Unbuilt:
     """`numpy.dtype("f4", False, True)`, whose state (the byte order) comes next."""
     match arguments:
         case ((str() | bytes()) as code, bool() | 0 | 1, bool() | 0 | 1):
-            dtype = parse_dtype(code.decode("latin1") if isinstance(code, bytes) else code)
-            return Unbuilt(lambda room, state: _set_dtype_state(dtype, state))
+            text = code.decode("latin1") if isinstance(code, bytes) else code
+            parse_dtype("|", text)
+            return Unbuilt(lambda room, state: _set_dtype_state(text, state))
     raise Refusal("a dtype in it is made in an unusual way")
 
 
-def _set_dtype_state(dtype: np.dtype[Any], state: tuple[object, ...]) -> np.dtype[Any]:
+def _set_dtype_state(code: str, state: tuple[object, ...]) -> np.dtype[Any]:
     """`dtype.__setstate__((3, byte order, subdtype, names, fields, itemsize, alignment, flags))`."""
     match state:
-        case (
-            3,
-            ("<" | ">" | "|" | "=" | b"<" | b">" | b"|" | b"=") as order,
-            None,
-            None,
-            None,
-            int() as size,
-            int(),
-            int(),
-        ):
+        case (3, (str() | bytes()) as order, None, None, None, int() as size, int(), int()):
+            dtype = parse_dtype(order.decode("latin1") if isinstance(order, bytes) else order, code)
             if size not in (-1, dtype.itemsize):
-                raise Refusal(f"a dtype {dtype.str} in it claims {size} bytes")
-            text = order.decode() if isinstance(order, bytes) else str(order)
-            return (
-                dtype
-                if text == "|"
-                else dtype.newbyteorder("<" if text == "<" else ">" if text == ">" else "=")
-            )
+                raise Refusal(f"a dtype {dtype.str} in it claims {size % 2**64} bytes")
+            return dtype
     raise Refusal("a dtype in it is structured, a date, or has metadata")
 
 
-def parse_dtype(code: str) -> np.dtype[Any]:
-    """A plain dtype from its code without byte order: `f4`, `u1`, `S10`, `U3`, `O`.
+def parse_dtype(order: str, code: str) -> np.dtype[Any]:
+    """A plain dtype.
+
+    Args:
+        order: byte order, one of `<>|=`; the last two mean that it is the machine's, or does not matter.
+        code: kind and bytes, as `f4`, `u1`, `S10`, `U3`, `O`.
 
     Raises:
         Refusal: it is another kind, or no dtype.
     """
-    if not _DTYPE.fullmatch(code):
+    if order not in _ORDERS or not _DTYPE.fullmatch(code):
         raise Refusal(f"it holds the dtype {ascii(code)[:40]}")
     try:
-        return np.dtype(object if code.startswith("O") else code)
+        return np.dtype(object if code.startswith("O") else _ORDERS[order] + code)
     except TypeError:
         raise Refusal(f"it holds the dtype {code!a}, which is none") from None
 

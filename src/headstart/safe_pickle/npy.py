@@ -85,7 +85,12 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: Room, 
         raise Refusal(f"{ascii(member.filename)[:80]} in it is encrypted or compressed in an unusual way")
     with archive.open(member) as file:
         # The size is only what the archive says: one that is too large finds the end of the data.
-        array = _read_array(Source(cast(BinaryIO, file), member.file_size, room), encoding)
+        try:
+            array = _read_array(Source(cast(BinaryIO, file), member.file_size, room), encoding)
+        except Refusal as refusal:
+            raise Refusal(
+                f"in {ascii(member.filename)[1:-1][:80]}, {refusal}", forbidden=refusal.forbidden
+            ) from None
         file.read(1)  # only at its end the checksum is looked at
         return array
 
@@ -107,9 +112,7 @@ def _read_header(source: Source) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     found = _HEADER.fullmatch(text)
     if found is None:
         raise Refusal(f"its header is damaged or describes a structured array: {ascii(text)[:120]}")
-    dtype = parse_dtype(found["code"])
-    if found["order"] in ("<", ">"):
-        dtype = dtype.newbyteorder("<" if found["order"] == "<" else ">")
+    dtype = parse_dtype(found["order"] or "=", found["code"])
     sizes = found["shape"].replace("L", "").split(",")
     shape = check_shape(tuple(int(size) for size in sizes if size.strip()))
     return dtype, found["fortran"] == "True", shape

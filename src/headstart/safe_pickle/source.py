@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +25,19 @@ _ROOM: Final = 2**28
 _ROOM_PER_BYTE: Final = 4
 _ADMITTED: Final = (
     "Admitted are numpy arrays (not structured), dict, list, tuple, set, frozenset, str, bytes and numbers."
+)
+
+
+# What damaged bytes make Python's own functions raise; zipfile means archives of unknown versions by the last.
+_DAMAGE: Final = (
+    ValueError,
+    LookupError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    NotImplementedError,
 )
 
 
@@ -158,8 +173,16 @@ def explained(name: str) -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise PickleRefusedError(f"{name}: {refusal}.\n{_ADMITTED}", forbidden=refusal.forbidden) from None
-    except (ValueError, LookupError, OverflowError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise PickleRefusedError(f"{name}: it is damaged ({error}).\n{_ADMITTED}") from error
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # zipfile seeks to wherever a damaged archive says
+            raise
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> PickleRefusedError:
+    return PickleRefusedError(f"{name}: it is damaged ({error}).\n{_ADMITTED}")
 
 
 @contextmanager
