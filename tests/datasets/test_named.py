@@ -232,7 +232,7 @@ def test_traffic_signs(publish: Publish, cache: Path) -> None:
     (cache / "datasets" / "gtsrb" / "signnames.csv").write_text("ClassId,SignName\n1,Stop\n0,Yield\n")
     assert load_dataset("gtsrb", cache=cache).classes == ("Yield", "Stop")
     (cache / "datasets" / "gtsrb" / "signnames.csv").write_text("ClassId,SignName\n1,Stop\n")
-    with pytest.raises(DataError, match="names no sign for ClassId 0"):
+    with pytest.raises(DataError, match="expected the columns ClassId, 0 to the last"):
         load_dataset("gtsrb", cache=cache)
 
 

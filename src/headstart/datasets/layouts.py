@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Final, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
+from headstart.datasets.array_sources import read_cifar_batches
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.fetching import Archive, fetch_unpacked
 from headstart.datasets.files import DiskFiles
 from headstart.datasets.folder import read_folder
 from headstart.datasets.options import ReadOptions
+from headstart.datasets.pickled import SIGN_NAMES, read_sign_names
 from headstart.datasets.pixels import ArrayFiles, JoinedFiles
 from headstart.datasets.walk import list_folder
 from headstart.errors import DataError
 from headstart.safe_pickle import load_pickle
 from headstart.unpacking import unpack_zip
-
-SIGN_NAMES: Final = "signnames.csv"
-"""Columns ClassId and SignName; where it lies in the signs' folder, the classes are called as it says."""
 
 
 def read_flowers(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
@@ -69,10 +68,10 @@ def _sign_classes(folder: Path, n: int) -> tuple[str, ...]:
     table = folder / SIGN_NAMES
     if not table.exists():
         return tuple(f"{number:05}" for number in range(n))
-    names = {int(row["ClassId"]): row["SignName"] for row in _read_table(table, ",")}
-    if missing := set(range(n)) - names.keys():
-        raise DataError(f"{table} names no sign for ClassId {', '.join(map(str, sorted(missing)))}.")
-    return tuple(names[number] for number in range(n))
+    names = read_sign_names(table)
+    if len(names) != n:
+        raise DataError(f"{table} names {len(names)} signs, but the data set has {n}.")
+    return names
 
 
 def read_pets(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
@@ -140,36 +139,36 @@ def read_digits(archives: tuple[Archive, ...], folder: Path, options: ReadOption
 
 def read_cifar10(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
     """CIFAR-10's Python batches: pickled, and read without running anything in them."""
-    batches = fetch_unpacked(archives[0], folder, options) / "cifar-10-batches-py"
-    splits = {f"data_batch_{k}": "train" for k in range(1, 6)} | {"test_batch": "test"}
-    names = load_pickle(batches / "batches.meta")["label_names"]
-    return _read_batches("cifar10", batches, splits, "labels", names)
+    return read_cifar_batches(str(fetch_unpacked(archives[0], folder, options)))
 
 
 def read_cifar100(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
-    """CIFAR-100 with its hundred fine classes, read as CIFAR-10 is."""
+    """CIFAR-100 with its hundred fine classes: train, test and meta, pickled as CIFAR-10 is."""
     batches = fetch_unpacked(archives[0], folder, options) / "cifar-100-python"
-    names = load_pickle(batches / "meta")["fine_label_names"]
-    return _read_batches("cifar100", batches, {"train": "train", "test": "test"}, "fine_labels", names)
-
-
-def _read_batches(
-    name: str, batches: Path, splits: Mapping[str, str], labels_key: str, classes: Sequence[str]
-) -> ImageDataset:
     parts: dict[str, ArrayFiles] = {}
     labels: list[int] = []
-    for file in splits:
-        batch = load_pickle(batches / file)
+    for split in ("train", "test"):
+        batch = _load_keys(batches / split, "data", "fine_labels")
         planes = batch["data"].reshape(-1, 3, 32, 32)
-        parts[file] = ArrayFiles(path=batches / file, pixels=planes.transpose(0, 2, 3, 1))
-        labels += batch[labels_key]
-    names = [(file, k) for file, part in parts.items() for k in range(len(part.pixels))]
+        parts[split] = ArrayFiles(path=batches / split, pixels=planes.transpose(0, 2, 3, 1))
+        labels += batch["fine_labels"]
+    names = [(split, k) for split, part in parts.items() for k in range(len(part.pixels))]
     return ImageDataset(
-        name=name,
+        name="cifar100",
         files=JoinedFiles(parts=parts),
-        table=make_table([f"{file}/{k}" for file, k in names], labels, [splits[file] for file, _ in names]),
-        classes=tuple(classes),
+        table=make_table([f"{split}/{k}" for split, k in names], labels, [split for split, _ in names]),
+        classes=tuple(_load_keys(batches / "meta", "fine_label_names")["fine_label_names"]),
     )
+
+
+def _load_keys(path: Path, *keys: str) -> dict[str, Any]:
+    """A pickled dict that has these keys."""
+    if not path.is_file():
+        _complain(path.parent, path.name)
+    value = load_pickle(path)
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        _complain(path.parent, f"a {path.name} with {', '.join(keys)}")
+    return value
 
 
 def _sole(folder: Path, name: str) -> Path:

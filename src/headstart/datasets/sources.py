@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from headstart.datasets.array_sources import ARRAY_READERS, is_cifar, read_array_file, read_cifar_batches
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
 from headstart.datasets.huggingface import read_huggingface
@@ -63,9 +64,21 @@ def _meant_name(location: str) -> str | None:
     return close_name(path.name) if bare else None
 
 
+def _read_arrays(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_array_file(location)
+
+
+def _read_cifar(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_cifar_batches(location)
+
+
 SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
     {
         "folder": _read_folder,
+        "arrays": _read_arrays,
+        "cifar": _read_cifar,
         "name": _read_named,
         "torchvision": _read_torchvision,
         "hf": read_huggingface,
@@ -76,7 +89,7 @@ SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
 # Two letters at least, since C:\ is a drive.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)", re.IGNORECASE | re.DOTALL)
 # Longest first: .tar.gz is no .gz.
-_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType({})
+_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ARRAY_READERS, "arrays"))
 
 
 def load_dataset(
@@ -89,7 +102,8 @@ def load_dataset(
     """List a data set: which images there are, with which labels, in which splits. Nothing is decoded.
 
     Args:
-        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; the
+        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; a file
+            of arrays (``.npz``, ``.p``); CIFAR-10's batches for Python, in their folder or archive; the
             name of a data set (`NAMED`), unless there is a file or folder of that name; or ``SCHEME:LOCATION`` with
             one of `SOURCES`.
         cache: folder for what is downloaded, in its subfolder ``datasets``; by default the user's store.
@@ -134,5 +148,7 @@ def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:
 
 
 def _scheme_of_path(location: str) -> str:
+    if is_cifar(Path(location).expanduser()):
+        return "cifar"
     name = Path(location).name.lower()
     return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), "folder")
