@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from headstart.cli.console import extraction_bar, out, percent, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, percent, show_note
 
 
 def evaluate(
@@ -36,7 +36,7 @@ def evaluate(
     from headstart.jobs import evaluate as evaluate_run
     from headstart.runs import write_predictions_csv
 
-    with extraction_bar() as bar:
+    with extraction_bar() as bar, download_bar() as downloads:
         evaluation = evaluate_run(
             run,
             photos,
@@ -45,6 +45,7 @@ def evaluate(
             store=store,
             device=device,
             progress=bar,
+            downloads=downloads,
         )
     if csv_ is not None:
         write_predictions_csv(csv_, evaluation.predictions, evaluation.classes)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from headstart.cli.console import extraction_bar, out, percent, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, percent, show_note
 from headstart.config import TrainConfig
 
 
@@ -28,8 +28,8 @@ def train(
     """
     from headstart.jobs import train as train_run
 
-    with extraction_bar() as bar:
-        run = train_run(options, out=out_folder, force=force, store=store, progress=bar)
+    with extraction_bar() as bar, download_bar() as downloads:
+        run = train_run(options, out=out_folder, force=force, store=store, progress=bar, downloads=downloads)
     result = run.result
     images, seconds, test = result["images"], result["seconds"], result["test"]
     for warning in result["warnings"]:

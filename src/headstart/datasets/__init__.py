@@ -6,8 +6,11 @@ from headstart.datasets.duplicates import Overlap, overlapping_labels, shared_be
 from headstart.datasets.files import DiskFiles, HeldFiles, ImageFiles, Reader, read_image
 from headstart.datasets.groups import group_by_pattern
 from headstart.datasets.loose import list_images
+from headstart.datasets.named import NAMED, NamedSet
+from headstart.datasets.options import ReadOptions
+from headstart.datasets.pixels import ArrayFiles, JoinedFiles, encode_ppm
 from headstart.datasets.protocols import parse_protocol
-from headstart.datasets.sources import SOURCES, DataSource, ReadOptions, full_location, load_dataset
+from headstart.datasets.sources import SOURCES, DataSource, full_location, load_dataset
 from headstart.datasets.splits import (
     FEW_IMAGES,
     Choice,
@@ -20,15 +23,19 @@ from headstart.datasets.splits import (
 
 __all__ = [
     "FEW_IMAGES",
+    "NAMED",
     "SCHEMA",
     "SOURCES",
     "SPLITS",
+    "ArrayFiles",
     "Choice",
     "DataSource",
     "DiskFiles",
     "HeldFiles",
     "ImageDataset",
     "ImageFiles",
+    "JoinedFiles",
+    "NamedSet",
     "Overlap",
     "Problem",
     "ReadOptions",
@@ -38,6 +45,7 @@ __all__ = [
     "assign_splits",
     "balanced_weights",
     "dataset_from_arrays",
+    "encode_ppm",
     "full_location",
     "group_by_pattern",
     "imbalance",

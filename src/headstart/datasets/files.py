@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,7 @@ class DiskFiles:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldFiles:
+class HeldFiles(ABC):
     """Images that one file on disk holds, each under a number or name of its own; the base of such sources.
 
     Attributes:
@@ -79,6 +80,10 @@ class HeldFiles:
     def stamp(self, place: str) -> FileStamp:
         """The stamp of the one file: as long as it does not change, none of its images does."""
         return file_stamp(self.path)
+
+    @abstractmethod
+    def readers(self, names: Iterable[str]) -> Iterator[Reader]:
+        """One reader for each image, in order."""
 
 
 def give_unchanged(data: bytes, path: Path, stamp: FileStamp) -> bytes:

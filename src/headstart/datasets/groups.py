@@ -110,9 +110,7 @@ def _members(
 class _GroupDraw:
     """What has been taken so far, what each class still wants, and how many groups it has left."""
 
-    def __init__(
-        self, members: Mapping[int, Counter[int]], wanted: npt.NDArray[np.int64], keep: int
-    ) -> None:
+    def __init__(self, members: Mapping[int, Counter[int]], wanted: npt.NDArray[np.int64], keep: int) -> None:
         self._members = members
         self._wanted = wanted.tolist()
         self._of_class: dict[int, list[int]] = defaultdict(list)

@@ -329,6 +329,8 @@ def _words_on_groups(splits: npt.NDArray[np.object_], groups: npt.NDArray[np.int
 
 def _words_on_groups(splits: npt.NDArray[np.object_], groups: npt.NDArray[np.int64]) -> str:
     """Only splits that were given can divide a group; then the test is no test of what is new, and is said to be none."""
-    pairs = {(group, split) for group, split in zip(groups.tolist(), splits, strict=True) if split is not None}
+    pairs = {
+        (group, split) for group, split in zip(groups.tolist(), splits, strict=True) if split is not None
+    }
     divided = sum(n > 1 for n in Counter(group for group, _ in pairs).values())
     return f"{divided:,} groups divided by the splits as given" if divided else "no group divided"

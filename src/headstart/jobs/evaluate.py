@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.datasets import ImageDataset, Problem, group_by_pattern, load_dataset
+from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
 from headstart.features import FeatureStore, Progress, extract_features
 from headstart.jobs.common import listing
@@ -46,6 +47,7 @@ def evaluate(
     store: str | os.PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> Evaluation:
     """Judge a run on a folder of photos in class folders.
 
@@ -60,6 +62,7 @@ def evaluate(
         store: folder of the feature store; by default the user's own.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Returns:
         The scores and all predictions.
@@ -67,11 +70,12 @@ def evaluate(
     Raises:
         RunError: the folder holds no finished run.
         DataError: a class is unknown to the run, or no image is left to judge.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
     """
     opened = load_run(run)
     classifier = opened.classifier()
-    listed = load_dataset(data, cache=store, group=group)
+    listed = load_dataset(data, cache=store, group=group, progress=downloads)
     if group_pattern is not None:
         listed = group_by_pattern(listed, group_pattern)
     dataset = listed.subset(listed.rows("test")) if "test" in listed.splits else listed

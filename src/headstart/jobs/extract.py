@@ -10,6 +10,7 @@ import numpy as np
 from headstart.backbones import load_backbone
 from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, Split, SplitRecord, assign_splits
+from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
 from headstart.features import (
     FeatureStore,
@@ -64,6 +65,7 @@ def extract(
     *,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> ExtractedFiles:
     """Write the features of all images to one file, with labels and where the format has them paths and splits.
 
@@ -74,10 +76,12 @@ def extract(
         out: the file, `.p`, `.npz` or `.parquet`.
         store: folder of the feature store; by default the user's own.
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Raises:
         DataError: the photos cannot be used as they are, or there is no such format or folder.
         BackboneError: there is no such backbone or layer.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
         DiskFullError: there is no room.
     """
@@ -87,7 +91,7 @@ def extract(
     def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
         return assign_splits(images, split=config.split, seed=config.seed, per_class=config.per_class)
 
-    got = _extract(config, store, progress, divide)
+    got = _extract(list_images_of(config, store, downloads), config, store, progress, divide)
     return got.written([_write(file, got.table(), got.images.record.rule)])
 
 
@@ -97,6 +101,7 @@ def extract_bottleneck(
     *,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> ExtractedFiles:
     """Write the two files of features that programs on bottleneck features read, under their own names.
 
@@ -107,10 +112,12 @@ def extract_bottleneck(
         out: the folder of the files; it is made where it is missing.
         store: folder of the feature store; by default the user's own.
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Raises:
         DataError: the photos cannot be used as they are, or the folder cannot be made.
         BackboneError: there is no such backbone or layer.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
         DiskFullError: there is no room.
     """
@@ -120,7 +127,7 @@ def extract_bottleneck(
     def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
         return split_bottleneck(images, split=config.split, size=size, seed=config.seed)
 
-    got = _extract(config, store, progress, divide)
+    got = _extract(list_images_of(config, store, downloads), config, store, progress, divide)
     names = bottleneck_names(config.backbone, got.images.dataset.name, size)
     return got.written(
         [
@@ -163,11 +170,15 @@ class _Extracted:
 
 
 def _extract(
-    config: ExtractConfig, store: str | os.PathLike[str] | None, progress: Progress | None, divide: Division
+    listed: ImageDataset,
+    config: ExtractConfig,
+    store: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    divide: Division,
 ) -> _Extracted:
     backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
     images = divide_and_extract(
-        list_images_of(config, store),
+        listed,
         config,
         backbone,
         divide=divide,

@@ -9,6 +9,7 @@ import numpy as np
 from headstart.backbones import Backbone
 from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, group_by_pattern, load_dataset
+from headstart.download import Progress as DownloadProgress
 from headstart.features import Features, FeatureStore, Progress, extract_features
 from headstart.files import parse_bytes
 
@@ -42,9 +43,13 @@ class DividedImages:
         return len(self.dataset) - self.extracted
 
 
-def list_images_of(config: ExtractConfig, cache: str | os.PathLike[str] | None) -> ImageDataset:
-    """List the images that a configuration names, with their groups."""
-    listed = load_dataset(config.data, cache=cache, group=config.group)
+def list_images_of(
+    config: ExtractConfig,
+    cache: str | os.PathLike[str] | None,
+    downloads: DownloadProgress | None,
+) -> ImageDataset:
+    """List the images that a configuration names, with their groups; downloads a data set that is not there."""
+    listed = load_dataset(config.data, cache=cache, group=config.group, progress=downloads)
     return listed if config.group_pattern is None else group_by_pattern(listed, config.group_pattern)
 
 

@@ -23,6 +23,7 @@ from headstart.datasets import (
     read_image,
     stratified_folds,
 )
+from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError, UnreadableImageError
 from headstart.features import FeatureStore, Progress
 from headstart.images import decode_image
@@ -43,6 +44,7 @@ def train(
     force: bool = False,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> Run:
     """Train a classifier on a folder of photos, judge it, and write it all to a run folder.
 
@@ -52,6 +54,7 @@ def train(
         force: replace a finished run that stands there.
         store: folder of the feature store; by default the user's own.
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Returns:
         The finished run.
@@ -60,6 +63,7 @@ def train(
         DataError: the photos cannot be used as they are.
         BackboneError: there is no such backbone or layer.
         RunError: the run folder is taken.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
         DiskFullError: there is no room for the features or the run.
     """
@@ -71,7 +75,7 @@ def train(
         weights=full_weights(config.weights),
         device=choose_device(config.device),
     )
-    listed = list_images_of(config, store)
+    listed = list_images_of(config, store, downloads)
     with new_run(config, listed.name, out, force=force) as writer:
         backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
