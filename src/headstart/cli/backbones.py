@@ -85,7 +85,8 @@ def _show_layers(name: str, depth: int | None) -> None:
     here = "here" if card.weights_here else f"not here: {card.get_weights}"
     out.print(f"[bold]{card.name}[/bold]  {card.summary}")
     out.print(
-        f"{parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, licence {card.licence}, weights {here}"
+        f"{parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, licence {card.licence}, "
+        f"weights {here}"
     )
     layers = backbone.layers(depth)
     tree = _tree(layers, {alias: backbone.cut(alias).name for alias in backbone.aliases})
