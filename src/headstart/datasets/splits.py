@@ -147,17 +147,6 @@ def _divide(
     return _divide_by_shares(draw, protocol)
 
 
-def _divide(
-    dataset: ImageDataset, draw: _Draw, protocol: Protocol | None
-) -> tuple[npt.NDArray[np.object_], list[str]]:
-    """Each row's split, (n,) objects, and what was done in words."""
-    if protocol is None:
-        return _divide_as_given(dataset, draw)
-    if protocol.moved is not None and "test" in dataset.splits:
-        return _move_test_to_train(dataset, draw, protocol.moved)
-    return _divide_by_shares(draw, protocol)
-
-
 def _divide_as_given(dataset: ImageDataset, draw: _Draw) -> tuple[npt.NDArray[np.object_], list[str]]:
     """Splits as they are given, with a test taken out where there is none, and what was done in words."""
     given, splits = dataset.splits, dataset.split_names()
@@ -320,15 +309,6 @@ def _record(
 
 def _words_on_groups(splits: npt.NDArray[np.object_], groups: npt.NDArray[np.int64]) -> str:
     """Only splits that were given can divide a group, and then the test is no test of what is new."""
-    pairs = {
-        (group, split) for group, split in zip(groups.tolist(), splits, strict=True) if split is not None
-    }
-    divided = sum(n > 1 for n in Counter(group for group, _ in pairs).values())
-    return f"{divided:,} groups divided by the splits as given" if divided else "no group divided"
-
-
-def _words_on_groups(splits: npt.NDArray[np.object_], groups: npt.NDArray[np.int64]) -> str:
-    """Only splits that were given can divide a group; then the test is no test of what is new, and is said to be none."""
     pairs = {
         (group, split) for group, split in zip(groups.tolist(), splits, strict=True) if split is not None
     }
