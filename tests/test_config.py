@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.config import DEFAULT_BACKBONE, TrainConfig, read_config
+from headstart.config import DEFAULT_BACKBONE, ProbeConfig, TrainConfig, read_config
 from headstart.errors import ConfigError
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1)
@@ -120,3 +120,24 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config(tmp_path)
+
+
+def test_a_probe_is_of_photos_or_of_two_files() -> None:
+    assert ProbeConfig("photos").batch_size == 256
+    assert ProbeConfig(training_file="a.p", validation_file="b.p").data == ""
+    for wrong in (
+        {},
+        {"training_file": "a.p"},
+        {"validation_file": "b.p"},
+        {"data": "photos", "training_file": "a.p"},
+        {"data": "photos", "training_file": "a.p", "validation_file": "b.p"},
+    ):
+        with pytest.raises(ConfigError, match="Expected either DATA"):
+            ProbeConfig(**wrong)
+
+
+def test_numbers_of_a_probe_that_are_too_small() -> None:
+    with pytest.raises(
+        ConfigError, match=r"epochs is 0; expected at least 1; batch_size is -1; expected at least 1"
+    ):
+        ProbeConfig("photos", epochs=0, batch_size=-1)

@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "headstart"
 
 HOMES = {
     "timm": {"backbones"},
+    "huggingface_hub": {"backbones"},
     "torchvision.models": {"backbones"},
     "torchvision.datasets": {"datasets"},
     "datasets": {"datasets"},

@@ -36,10 +36,8 @@ def test_patterns_choose_names(pattern: str, found: bool) -> None:
 
 
 def test_an_unknown_backbone_gets_the_nearest_names() -> None:
-    with pytest.raises(
-        BackboneError, match=rf"There is no backbone 'tf_eficientnet_lite0'\. Nearest: {NAME}"
-    ):
-        load_backbone("tf_eficientnet_lite0")
+    with pytest.raises(BackboneError, match=rf"There is no backbone 'efficientnet_lite'\. Nearest: {NAME}"):
+        load_backbone("efficientnet_lite")
     with pytest.raises(BackboneError, match="`headstart backbones` lists"):
         find_card("zzz")
 

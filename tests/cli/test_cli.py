@@ -285,6 +285,16 @@ def test_backbones_are_listed(capsys) -> None:
     assert "here" in out
 
 
+def test_a_part_of_a_name_lists_all_that_hold_it(capsys) -> None:
+    overview = _done(capsys, "backbones")
+    listed = _done(capsys, "backbones", "mobilenet_v3")
+
+    assert "torchvision/squeezenet1_1" in overview
+    assert "mobilenet" not in overview.partition("more of")[0]
+    assert "torchvision/mobilenet_v3_large.imagenet1k_v1" in listed
+    assert "resnet" not in listed
+
+
 def test_one_backbones_layers_are_listed(capsys) -> None:
     out = _done(capsys, "backbones", "tf_efficientnet_lite0")
 

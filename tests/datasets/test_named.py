@@ -488,7 +488,13 @@ def test_the_command_line_offers_a_name_that_is_close(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.endswith("Did you mean the data set 'oxford_iiit_pet'?\n")
 
 
-def test_the_data_set_goes_where_the_run_names_it(cache: Path) -> None:
-    assert full_location("tf_flowers") == "tf_flowers"
-    assert full_location("torchvision:DTD") == "torchvision:DTD"
-    assert Path(full_location("photos")).is_absolute()
+def test_a_run_keeps_names_and_makes_paths_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "DTD").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("tf_flowers", "name:digits", "torchvision:DTD", "hf:owner/name", "hf:owner/name:config"):
+        assert full_location(name) == name
+    for path in ("photos", "missing"):
+        assert full_location(path) == str(tmp_path / path)
+    assert full_location("hf:photos") == f"hf:{tmp_path / 'photos'}"
+    assert full_location("folder:photos") == f"folder:{tmp_path / 'photos'}"

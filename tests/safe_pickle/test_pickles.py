@@ -41,6 +41,8 @@ def same(ours: object, theirs: object) -> bool:
 
 
 def same_array(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    if theirs.dtype.isnative and not ours.dtype.isnative:  # pickle swaps the bytes, below protocol 5
+        ours = ours.astype(ours.dtype.newbyteorder("="))
     if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         return False
     if theirs.size > 1 and ours.strides != theirs.strides:

@@ -10,13 +10,14 @@ from torch import nn
 
 from headstart.backbones.backbone import Backbone, Weights, sha256_of_tensors
 from headstart.backbones.bundled import BundledSource
+from headstart.backbones.caffe import CaffeSource
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cuts import Cut
 from headstart.backbones.names import SHORT_NAMES, candidates, nearest_names
 from headstart.backbones.source import BackboneSource
 from headstart.backbones.timm_source import TimmSource
 from headstart.backbones.torchvision_source import TorchvisionSource
-from headstart.backbones.weights import fit_state, parse_weights, read_folder
+from headstart.backbones.weights import fit_state, misfits, parse_weights, read_folder
 from headstart.errors import BackboneError
 from headstart.files import sha256_of_file
 from headstart.images import Preprocess
@@ -30,6 +31,7 @@ __all__ = [
     "Weights",
     "build_network",
     "find_card",
+    "is_backbone",
     "list_backbones",
     "load_backbone",
     "parse_weights",
@@ -39,6 +41,7 @@ __all__ = [
 SOURCES: Mapping[str, BackboneSource] = {
     "bundled": BundledSource(),
     "torchvision": TorchvisionSource(),
+    "caffe": CaffeSource(),
     "timm": TimmSource(),
 }
 
@@ -50,26 +53,41 @@ def list_backbones(pattern: str = "*") -> list[BackboneCard]:
     return [card for card in cards if fnmatchcase(card.name, wanted)]
 
 
+def is_backbone(name: str) -> bool:
+    """Whether a name means one backbone that can be used."""
+    cards = _all_cards()
+    return any(full in cards for full in _meanings(name))
+
+
 def find_card(name: str) -> BackboneCard:
     """The card of one backbone; `headstart.backbones.names` says what a name means.
 
     Raises:
         BackboneError: there is no such backbone (the nearest names are given), or it cannot be used.
     """
-    cards = {card.name: card for card in list_backbones()}
-    others = {key: own for source in SOURCES.values() for key, own in source.other_names().items()}
+    cards = _all_cards()
     refused = {key: reason for source in SOURCES.values() for key, reason in source.refused().items()}
-    for candidate in candidates(name):
-        full = candidate if candidate in cards else others.get(candidate, candidate)
+    for full in _meanings(name):
         if full in refused:
             raise BackboneError(f"{full} cannot be used: {refused[full]}")
         if full in cards:
             return cards[full]
-    close = nearest_names(name, [*cards, *others]) or list(cards)[:3]
+    # Those that can be used at once stand first.
+    close = sorted(nearest_names(name, cards), key=lambda each: not cards[each].weights_here)
     raise BackboneError(
-        f"There is no backbone {name!r}. Nearest: {', '.join(close)}. "
+        f"There is no backbone {name!r}. Nearest: {', '.join(close[:3] or list(cards)[:3])}. "
         "`headstart backbones` lists what can be used."
     )
+
+
+def _all_cards() -> dict[str, BackboneCard]:
+    return {card.name: card for card in list_backbones()}
+
+
+def _meanings(name: str) -> list[str]:
+    """The full names that a name may mean, the first that exists first."""
+    others = {key: own for source in SOURCES.values() for key, own in source.other_names().items()}
+    return [others.get(candidate, candidate) for candidate in candidates(name)]
 
 
 def load_backbone(
@@ -105,12 +123,15 @@ def load_backbone(
     path = None if choice in ("pretrained", "none") else Path(choice).expanduser()
     if path is not None:
         card, path = _with_own_weights(card, path)
+    own_size = card.preprocess.size
     card = _with_input(card, preprocess, size)
     network = build_network(card, seed=seed)
+    if card.preprocess.size != own_size:
+        _require_size(card, network)
     return Backbone(
         card=card,
         network=network,
-        weights=Path(choice).name if path is not None else choice,
+        weights=Path(choice).expanduser().absolute().name if path is not None else choice,
         weights_sha256=_fill(card, network, path, choice),
     )
 
@@ -119,7 +140,10 @@ def _fill(card: BackboneCard, network: nn.Module, path: Path | None, choice: Wei
     """Put the chosen weights into the network, and give their sha256."""
     source = SOURCES[card.source]
     if path is not None:
-        fit_state(network, source.read_weights(card, path), origin=str(path), name=card.name)
+        state = source.read_weights(card, path)
+        if misfits(network, state):
+            state = source.convert(card, state)
+        fit_state(network, state, origin=str(path), name=card.name)
         return sha256_of_file(path)
     return sha256_of_tensors(network.state_dict()) if choice == "none" else source.load(card, network)
 
@@ -150,6 +174,22 @@ def _with_input(card: BackboneCard, preprocess: Preprocess | None, size: int | N
     if size is not None and size != wanted.size:
         wanted = replace(wanted, size=size, resize=round(wanted.resize * size / wanted.size))
     return card if wanted == card.preprocess else SOURCES[card.source].adapt(card, wanted)
+
+
+def _require_size(card: BackboneCard, network: nn.Module) -> None:
+    """Try one image: what sizes an architecture takes is written nowhere.
+
+    Raises:
+        BackboneError: it cannot take the card's size.
+    """
+    size = card.preprocess.size
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, size, size))
+    except Exception as error:  # whatever a foreign forward() raises for it
+        raise BackboneError(
+            f"{card.name} takes no images of {size} pixels: {error}\nGive another size, or another backbone."
+        ) from error
 
 
 def build_network(card: BackboneCard, *, seed: int = 0) -> nn.Module:

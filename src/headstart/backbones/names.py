@@ -34,10 +34,11 @@ def candidates(name: str) -> list[str]:
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three names like an unknown one, with or without the library before them."""
+    """Up to six names like an unknown one, with or without the library before them and the tag behind them."""
     full: dict[str, str] = {}
     for each in known:
-        full.setdefault(each, each)
-        full.setdefault(each.rpartition("/")[2], each)
+        short = each.rpartition("/")[2]
+        for key in (each, each.partition(".")[0], short, short.partition(".")[0]):
+            full.setdefault(key, each)
     close = get_close_matches(name, full, n=6, cutoff=0.3)
-    return list(dict.fromkeys(full[each] for each in close))[:3]
+    return list(dict.fromkeys(full[each] for each in close))

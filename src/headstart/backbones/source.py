@@ -60,6 +60,13 @@ class BackboneSource(Protocol):
         """
         return read_state(path)
 
+    def convert(self, card: BackboneCard, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights that do not fit, in the form of an older version or another size, made to fit if they can be.
+
+        Whatever comes back is fitted as strictly as before.
+        """
+        return state
+
     def adopt(self, card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
         """The card as a folder of weights describes it: other arguments, other preprocessing.
 

@@ -5,21 +5,23 @@ from timm's registry, so that listing them all builds no network.
 """
 
 import os
+import pickle
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache
 from math import floor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import huggingface_hub
+import safetensors
 import timm
 import torch
 from huggingface_hub import constants as hub
 from timm.data.config import resolve_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.backbones.backbone import sha256_of_tensors
 from headstart.backbones.card import BackboneCard
@@ -32,6 +34,16 @@ PREFIX: Final = "timm/"
 
 # In the order in which timm looks for them.
 _HUB_FILES: Final = ("model.safetensors", "pytorch_model.bin")
+
+# What a hub without an answer, a damaged file and one of another network raise.
+_LOADING_ERRORS: Final = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    safetensors.SafetensorError,
+)
 
 # As SPDX writes them; what is not here stands on the card as timm has it.
 _SPDX: Final = {
@@ -50,27 +62,34 @@ class TimmSource(BackboneSource):
         """One card for each set of weights, but those that `refused` names."""
         here = _cached_repositories()
         return [
-            _card(name, cfg, preprocess, here)
-            for name, cfg in _configs().items()
-            if isinstance(preprocess := _preprocess_or_reason(cfg), Preprocess)
+            _card(name, _configs()[name], preprocess, here)
+            for name, preprocess in _preprocesses().items()
+            if isinstance(preprocess, Preprocess)
         ]
 
     def refused(self) -> Mapping[str, str]:
         """The networks whose images headstart cannot prepare, and why."""
-        reasons = {name: _preprocess_or_reason(cfg) for name, cfg in _configs().items()}
-        return {f"{PREFIX}{name}": reason for name, reason in reasons.items() if isinstance(reason, str)}
+        found = _preprocesses().items()
+        return {f"{PREFIX}{name}": reason for name, reason in found if isinstance(reason, str)}
 
     def other_names(self) -> Mapping[str, str]:
         """An architecture's name alone means timm's default weights."""
-        names = {}
-        for architecture in {name.partition(".")[0] for name in _configs()}:
-            names[f"{PREFIX}{architecture}"] = f"{PREFIX}{architecture}.{_config(architecture).tag}"
-        return names
+        return {f"{PREFIX}{short}": f"{PREFIX}{full}" for short, full in _default_names().items()}
 
     def build(self, card: BackboneCard) -> nn.Module:
-        """The architecture with random weights, from torch's global generator."""
+        """The architecture with random weights, from torch's global generator.
+
+        Raises:
+            BackboneError: it cannot be built with the card's arguments.
+        """
         arguments: dict[str, Any] = dict(card.arguments)
-        network: nn.Module = timm.create_model(card.architecture, pretrained=False, **arguments)
+        try:
+            network: nn.Module = timm.create_model(card.architecture, pretrained=False, **arguments)
+        except Exception as error:  # whatever an architecture raises for a size or an argument it cannot take
+            if not arguments:
+                raise
+            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            raise BackboneError(f"{card.name} cannot be built with {given}: {error}") from error
         return network
 
     def load(self, card: BackboneCard, network: nn.Module) -> str:
@@ -83,27 +102,40 @@ class TimmSource(BackboneSource):
             BackboneError: the weights cannot be fetched or read.
         """
         cfg = _config(card.architecture)
-        arguments: dict[str, Any] = dict(card.arguments)
-        create = partial(timm.create_model, card.architecture, pretrained=True, **arguments)
         cached = _cached_file(cfg) if cfg.hf_hub_id else None
         try:
             if cached is not None:  # without asking the hub, which would take half a minute off line
-                loaded = create(pretrained_cfg_overlay={"file": str(cached), "custom_load": False})
+                loaded = _create(card, {"file": str(cached), "custom_load": False})
             else:
                 _require_host(cfg)
-                loaded = create()
-        except (OSError, RuntimeError) as error:
+                loaded = _create(card, {})
+        except _LOADING_ERRORS as error:
             raise BackboneError(_cannot_fetch(card.name, cfg, cached, error)) from error
         network.load_state_dict(loaded.state_dict())
         return sha256_of_tensors(network.state_dict())
 
     def adapt(self, card: BackboneCard, preprocess: Preprocess) -> BackboneCard:
-        """The card for other images; an architecture of one fixed size is built for theirs."""
+        """The card for other images; an architecture of one fixed size is built for theirs.
+
+        Raises:
+            BackboneError: the images are too small.
+        """
         arguments = dict(card.arguments)
         cfg = _config(card.architecture)
+        if cfg.min_input_size and preprocess.size < (least := max(cfg.min_input_size[1:])):
+            raise BackboneError(
+                f"{card.name} takes images of at least {least} pixels, not {preprocess.size}."
+            )
         if cfg.fixed_input_size and preprocess.size != card.preprocess.size:
             arguments["img_size"] = preprocess.size
         return replace(card, preprocess=preprocess, arguments=arguments)
+
+    def convert(self, card: BackboneCard, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What timm's own loading makes of a state dict: names of older versions, positions of other sizes."""
+        try:
+            return _create(card, {"state_dict": dict(state), "custom_load": False}).state_dict()
+        except _LOADING_ERRORS:
+            return state  # it fits no better; what is wrong with it is said where it is fitted
 
     def adopt(self, card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
         """The card as a folder of timm's describes it.
@@ -112,6 +144,16 @@ class TimmSource(BackboneSource):
             BackboneError: the folder holds another architecture, or wants images that cannot be prepared.
         """
         return adopt_folder(card, folder)
+
+
+def _create(card: BackboneCard, overlay: dict[str, Any]) -> nn.Module:
+    """The card's network with pretrained weights, with other entries in timm's record; random state is kept."""
+    arguments: dict[str, Any] = dict(card.arguments)
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = timm.create_model(
+            card.architecture, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
+        )
+    return network
 
 
 def adopt_folder(card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
@@ -126,9 +168,10 @@ def adopt_folder(card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
             f"{folder.path} holds weights of {folder.architecture}, not of {architecture}.\n"
             f"Give --backbone timm/{folder.architecture}, or another folder."
         )
+    if (channels := folder.model_args.get("in_chans", 3)) != 3:
+        raise BackboneError(f"{folder.path} wants images of {channels} channels, not 3.")
     try:
-        own = _config(card.architecture).to_dict()
-        preprocess = _preprocess(own | dict(folder.pretrained_cfg))
+        preprocess = _preprocess(_config(card.architecture).to_dict() | dict(folder.pretrained_cfg))
     except (ConfigError, TypeError, ValueError) as error:
         raise BackboneError(f"The images that {folder.path} wants cannot be prepared: {error}") from error
     return replace(
@@ -150,9 +193,23 @@ def _folder_arguments(folder: WeightsFolder) -> dict[str, object]:
     return arguments
 
 
-def _configs() -> dict[str, Any]:
+@cache
+def _configs() -> Mapping[str, Any]:
     """What timm has on record of each set of weights, by its name."""
     return {name: _config(name) for name in timm.list_models(pretrained=True)}
+
+
+@cache
+def _preprocesses() -> Mapping[str, Preprocess | str]:
+    """How images are prepared for each set of weights, or why they cannot be."""
+    return {name: _preprocess_or_reason(cfg) for name, cfg in _configs().items()}
+
+
+@cache
+def _default_names() -> Mapping[str, str]:
+    """The architectures' names alone, to those of timm's default weights."""
+    architectures = dict.fromkeys(name.partition(".")[0] for name in _configs())
+    return {name: f"{name}.{_config(name).tag}" for name in architectures}
 
 
 def _config(name: str) -> Any:
@@ -172,7 +229,7 @@ def _card(name: str, cfg: Any, preprocess: Preprocess, here: frozenset[str]) -> 
         parameters=None,
         weights_sha256=None,
         weights_here=cached,
-        get_weights="downloaded at first use",
+        get_weights="fetched when used",
         aliases={},
         summary=cfg.description or f"{cfg.architecture} of timm, weights {cfg.tag}",
     )

@@ -46,7 +46,7 @@ _ALEXNET_ALIASES: Final = {"fc6": "classifier.2", "fc7": "classifier.5"}
 _VGG_ALIASES: Final = {"fc6": "classifier.1", "fc7": "classifier.4"}
 
 _SWAG_LICENCE: Final = "CC-BY-NC-4.0"
-_UNSTATED_LICENCE: Final = "not stated (the library is BSD-3-Clause)"
+_UNSTATED_LICENCE: Final = "not stated"  # torchvision itself is BSD-3-Clause
 
 
 class TorchvisionSource(BackboneSource):
@@ -132,8 +132,8 @@ def _card(architecture: str, entry: models.WeightsEnum, tag: str) -> BackboneCar
         - (_INCEPTION_AUXILIARY_PARAMETERS if architecture == "inception_v3" else 0),
         weights_sha256=None,
         weights_here=_checkpoint(entry).is_file(),
-        get_weights=f"{entry.meta['_file_size']:.0f} MB, downloaded at first use",
-        aliases=_aliases(architecture),
+        get_weights=f"{entry.meta['_file_size']:.0f} MB, fetched when used",
+        aliases=_aliases(architecture, entry),
         summary=f"{architecture} of torchvision, weights {entry.name}",
     )
 
@@ -149,7 +149,9 @@ def _preprocess(transforms: Any) -> Preprocess:
     )
 
 
-def _aliases(architecture: str) -> Mapping[str, str]:
+def _aliases(architecture: str, entry: models.WeightsEnum) -> Mapping[str, str]:
+    if entry.name == "IMAGENET1K_FEATURES":  # VGG16's convolutions alone: its classifier is not trained
+        return {}
     if architecture.startswith("vgg"):
         return dict(_VGG_ALIASES)
     return dict(_ALEXNET_ALIASES) if architecture == "alexnet" else {}

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,18 @@ _WRAPPERS = ("state_dict", "model")
 _PARALLEL = "module."  # what torch's DataParallel puts before every name
 _COUNTERS = "num_batches_tracked"  # of batch norm; without effect in eval mode, so files may lack them
 _NAMED = 3
+
+# What torch.load raises for files that are not as torch.save writes them, and how it names what it refuses.
+_UNPICKLING_ERRORS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+_FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +120,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except _UNPICKLING_ERRORS as error:
+        if forbidden := _FORBIDDEN.search(str(error)):
+            raise BackboneError(
+                f"{path} holds more than tensors ({forbidden[1]}), and is not run.\n"
+                "Save the state dict alone: torch.save(model.state_dict(), FILE), or as safetensors."
+            ) from error
         raise BackboneError(
-            f"{path} holds more than tensors, and is not run: {_first_line(error)}\n"
-            "Save the state dict alone: torch.save(model.state_dict(), FILE), or as safetensors."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackboneError(
-            f"{path} is no file of torch.save, or a damaged one: {_first_line(error)}"
+            f"{path} is no file of torch.save, or a damaged one.\nFetch or save it again."
         ) from error
     return _unwrap(found, path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _unwrap(found: object, path: Path) -> dict[str, Tensor]:
@@ -156,6 +165,16 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor], *, origin: str, n
     Raises:
         BackboneError: names the tensors that are missing, unexpected or of another shape.
     """
+    if faults := misfits(network, state):
+        raise BackboneError(
+            f"{origin} does not fit {name}, which has {len(network.state_dict())} tensors: {faults}.\n"
+            "Give the weights of that very architecture, with its names; `headstart backbones` lists others."
+        )
+    network.load_state_dict({**network.state_dict(), **state})
+
+
+def misfits(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Which tensors are missing, unexpected or of another shape, in words; nothing where all fit."""
     own = network.state_dict()
     missing = [key for key in own if key not in state and key.rpartition(".")[2] != _COUNTERS]
     unexpected = [key for key in state if key not in own]
@@ -165,12 +184,7 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor], *, origin: str, n
         if key in state and state[key].shape != value.shape
     ]
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    if faults := [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds if keys]:
-        raise BackboneError(
-            f"{origin} does not fit {name}, which has {len(own)} tensors: {'; '.join(faults)}.\n"
-            "Give the weights of that very architecture, with its names; `headstart backbones` lists others."
-        )
-    network.load_state_dict({**own, **state})
+    return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds if keys)
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -43,5 +43,7 @@ def show_extracted(made: "ExtractedFiles") -> None:
         show_note(f"{problem.path}: {problem.reason}")
     out.print(f"features  {made.extracted} extracted, {made.from_store} from the store, {made.seconds:.1f} s")
     for file in made.files:
-        shape = " x ".join(map(str, (file.images, *file.shape)))
-        out.print(f"written   {file.path}: {shape} ({file.words})", markup=False)
+        shape = " x ".join(map(str, file.shape))
+        out.print(
+            f"written   {file.path}: {file.images} images, {shape} values each ({file.words})", markup=False
+        )

@@ -12,10 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from headstart.errors import UnreadableImageError
 from headstart.files import FileStamp, file_stamp
-from headstart.images import read_image_file
+from headstart.images import file_reason, read_image_file
 
 Reader = Callable[[], bytes]
 """Gives one image's bytes, from any thread; raises UnreadableImageError with the reason."""
@@ -83,6 +84,33 @@ class HeldFiles(ABC):
     @abstractmethod
     def readers(self, names: Iterable[str]) -> Iterator[Reader]:
         """One reader for each image, in order."""
+
+
+def give_unchanged(data: bytes, path: Path, stamp: FileStamp) -> bytes:
+    """Give bytes that were read from a file if it still has the stamp it had before; as a `Reader`'s body.
+
+    The feature store remembers an image's content by its file's stamp, taken just before the bytes are asked for.
+
+    Raises:
+        UnreadableImageError: the file has changed since.
+    """
+    check_unchanged(path, stamp)
+    return data
+
+
+def check_unchanged(path: Path, stamp: FileStamp) -> None:
+    """Raise UnreadableImageError if a file has another stamp than it had."""
+    try:
+        now = file_stamp(path)
+    except OSError as error:
+        raise UnreadableImageError(file_reason(error)) from error
+    if now != stamp:
+        raise UnreadableImageError(f"{path.name} has changed since it was opened")
+
+
+def fail(reason: str) -> NoReturn:
+    """Raise UnreadableImageError with a reason that is known already; as a `Reader`'s body."""
+    raise UnreadableImageError(reason)
 
 
 def read_image(files: ImageFiles, name: str) -> bytes:

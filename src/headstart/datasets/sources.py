@@ -9,12 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from headstart.datasets.archives import ARCHIVE_SUFFIXES, read_archive
 from headstart.datasets.array_sources import ARRAY_READERS, is_cifar, read_array_file, read_cifar_batches
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folder import read_folder
 from headstart.datasets.huggingface import read_huggingface
 from headstart.datasets.named import NAMED, close_name, read_named
 from headstart.datasets.options import ReadOptions
+from headstart.datasets.parquet import shards_of
+from headstart.datasets.table import read_table
 from headstart.datasets.torchvision_sets import read_torchvision
 from headstart.download import Progress
 from headstart.errors import DataError
@@ -29,26 +32,21 @@ class DataSource(Protocol):
         ...
 
 
-def _refuse_group(location: str, options: ReadOptions) -> None:
-    if options.group is not None:
-        raise DataError(
-            f"{location} is no table and so has no column {options.group!r}.\n"
-            "What belongs together can be told from file names: --group-pattern."
-        )
+def _without_columns(read: DataSource) -> DataSource:
+    """A source whose locations are no tables, so that a column of groups is refused."""
 
+    def read_it(location: str, options: ReadOptions) -> ImageDataset:
+        if options.group is not None:
+            raise DataError(
+                f"{location} is no table and so has no column {options.group!r}.\n"
+                "What belongs together can be told from file names: --group-pattern."
+            )
+        return read(location, options)
 
-def _read_named(location: str, options: ReadOptions) -> ImageDataset:
-    _refuse_group(location, options)
-    return read_named(location, options)
-
-
-def _read_torchvision(location: str, options: ReadOptions) -> ImageDataset:
-    _refuse_group(location, options)
-    return read_torchvision(location, options)
+    return read_it
 
 
 def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
-    _refuse_group(location, options)
     try:
         return read_folder(location)
     except DataError as error:
@@ -64,23 +62,15 @@ def _meant_name(location: str) -> str | None:
     return close_name(path.name) if bare else None
 
 
-def _read_arrays(location: str, options: ReadOptions) -> ImageDataset:
-    _refuse_group(location, options)
-    return read_array_file(location)
-
-
-def _read_cifar(location: str, options: ReadOptions) -> ImageDataset:
-    _refuse_group(location, options)
-    return read_cifar_batches(location)
-
-
 SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
     {
-        "folder": _read_folder,
-        "arrays": _read_arrays,
-        "cifar": _read_cifar,
-        "name": _read_named,
-        "torchvision": _read_torchvision,
+        "folder": _without_columns(_read_folder),
+        "table": lambda location, options: read_table(location, options.group),
+        "archive": _without_columns(lambda location, options: read_archive(location)),
+        "arrays": _without_columns(lambda location, options: read_array_file(location)),
+        "cifar": _without_columns(lambda location, options: read_cifar_batches(location)),
+        "name": _without_columns(read_named),
+        "torchvision": _without_columns(read_torchvision),
         "hf": read_huggingface,
     }
 )
@@ -89,7 +79,15 @@ SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
 # Two letters at least, since C:\ is a drive.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)", re.IGNORECASE | re.DOTALL)
 # Longest first: .tar.gz is no .gz.
-_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ARRAY_READERS, "arrays"))
+_SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        ".csv": "table",
+        ".tsv": "table",
+        ".parquet": "table",
+        **dict.fromkeys(ARCHIVE_SUFFIXES, "archive"),
+        **dict.fromkeys(ARRAY_READERS, "arrays"),
+    }
+)
 
 
 def load_dataset(
@@ -102,10 +100,10 @@ def load_dataset(
     """List a data set: which images there are, with which labels, in which splits. Nothing is decoded.
 
     Args:
-        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; a file
-            of arrays (``.npz``, ``.p``); CIFAR-10's batches for Python, in their folder or archive; the
-            name of a data set (`NAMED`), unless there is a file or folder of that name; or ``SCHEME:LOCATION`` with
-            one of `SOURCES`.
+        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; a zip or tar archive of
+            such a folder; a table (CSV, Parquet); a file of arrays (``.npz``, ``.p``); CIFAR-10's batches for Python,
+            in their folder or archive; the name of a data set (`NAMED`), unless there is a file or folder of that
+            name; or ``SCHEME:LOCATION`` with one of `SOURCES`.
         cache: folder for what is downloaded, in its subfolder ``datasets``; by default the user's store.
         group: the column of a table that says what belongs together.
         progress: told how far a download is, in bytes.
@@ -126,15 +124,19 @@ def load_dataset(
             f"Unknown kind of data set {scheme!r} in {location!r}; known: {', '.join(SOURCES)}. "
             "Give a folder of class folders."
         )
-    folder = (default_store() if cache is None else Path(cache)) / "datasets"
+    folder = (default_store() if cache is None else Path(cache)).absolute() / "datasets"
     return read(rest, ReadOptions(cache=folder, group=group, progress=progress))
 
 
 def full_location(location: str) -> str:
-    """Make a path absolute, links and all; leave a scheme's location and a data set's name as they are."""
-    scheme, _ = _resolve(location, is_path=False)
-    has_scheme = _SCHEME.fullmatch(location) is not None and not Path(location).exists()
-    return location if has_scheme or scheme == "name" else os.path.abspath(location)  # noqa: PTH100 - links stay
+    """Make a path absolute, links and all, also behind a scheme; leave names as they are."""
+    scheme, rest = _resolve(location, is_path=False)
+    if scheme in ("name", "torchvision"):
+        return location
+    absolute = os.path.abspath(rest)  # noqa: PTH100 - links stay
+    if rest == location:
+        return absolute
+    return f"{scheme}:{absolute}" if Path(rest).exists() else location
 
 
 def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:
@@ -151,4 +153,6 @@ def _scheme_of_path(location: str) -> str:
     if is_cifar(Path(location).expanduser()):
         return "cifar"
     name = Path(location).name.lower()
+    if Path(location).expanduser().is_dir():
+        return "table" if shards_of(Path(location).expanduser()) else "folder"
     return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), "folder")

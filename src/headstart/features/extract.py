@@ -140,7 +140,7 @@ def extract_features(
         DiskFullError: there is no room for the features.
     """
     cut = backbone.cut(layer)
-    runtime = load_runtime(backbone.split(cut)[0], backbone.preprocess, device=choose_device(device))
+    runtime = load_runtime(backbone.prefix(cut), backbone.preprocess, device=choose_device(device))
     store = store if store is not None else FeatureStore()
     key = store_key(backbone, cut, runtime)
     start = time.perf_counter()

@@ -30,7 +30,7 @@ class WrittenFile:
     Attributes:
         path: where it is.
         images: how many it holds.
-        shape: of one image's features in it.
+        shape: of one image's features, as the network gave them.
         words: which images they are.
     """
 
