@@ -17,7 +17,7 @@ from headstart.backbones.names import SHORT_NAMES, candidates, nearest_names
 from headstart.backbones.source import BackboneSource
 from headstart.backbones.timm_source import TimmSource
 from headstart.backbones.torchvision_source import TorchvisionSource
-from headstart.backbones.weights import fit_state, misfits, parse_weights, read_folder
+from headstart.backbones.weights import fit_state, full_weights, misfits, parse_weights, read_folder
 from headstart.errors import BackboneError
 from headstart.files import sha256_of_file
 from headstart.images import Preprocess
@@ -31,6 +31,7 @@ __all__ = [
     "Weights",
     "build_network",
     "find_card",
+    "full_weights",
     "is_backbone",
     "list_backbones",
     "load_backbone",

@@ -1,5 +1,6 @@
 """Tracing: a network's forward as a graph in which every operation has a name that people can say."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Traced:
 
     @property
     def pixels(self) -> fx.Node:
-        """The network's first argument; others, such as `attn_mask` of a transformer, keep their defaults."""
+        """The network's first argument."""
         found: fx.Node = next(node for node in self.graph.nodes if node.op == "placeholder")
         return found
 
@@ -50,12 +51,22 @@ def trace(network: nn.Module) -> Traced:
     """
     tracer = LayerTracer()
     try:
-        graph = tracer.trace(network)
+        graph = tracer.trace(network, concrete_args=_defaults(network))
     except Exception as error:  # whatever a foreign forward() raises while it is traced
         raise BackboneError(
             f"{type(network).__name__} cannot be traced, so it has no cuts: {error}"
         ) from error
     return Traced(graph=graph, names=tracer.names)
+
+
+def _defaults(network: nn.Module) -> dict[str, Any] | None:
+    """The forward's optional arguments, such as `mask` of a transformer, as they are when it is given pixels only."""
+    found = {
+        name: parameter.default
+        for name, parameter in inspect.signature(network.forward).parameters.items()
+        if parameter.default is not parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    return found or None  # an empty dict is another thing to torch.fx than none
 
 
 class LayerTracer(fx.Tracer):

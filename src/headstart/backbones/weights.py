@@ -82,6 +82,15 @@ def parse_weights(texts: Sequence[str], backbones: Sequence[str]) -> dict[str, s
     return {name: named.get(name, named.get("", "pretrained")) for name in backbones}
 
 
+def full_weights(text: str) -> str:
+    """Make the path in what `--weights` was given absolute, so that it means the same from any folder."""
+    name, value = _named(text)
+    place = Path(value).expanduser()
+    if not place.exists():  # "pretrained", "none", or a mistake that is reported where it is used
+        return text
+    return f"{name}={place.absolute()}" if name else str(place.absolute())
+
+
 def _named(text: str) -> tuple[str | None, str]:
     """The NAME before `=`, if there is one, and what is after it."""
     name, sign, value = text.partition("=")

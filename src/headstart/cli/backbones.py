@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from headstart.backbones.layers import Layer
 
 _TREE_WIDTH = 120
+_COLUMNS: Mapping[str, JustifyMethod] = {
+    "layer": "left",
+    "kind": "left",
+    "parameters": "right",
+    "output": "right",
+    "an image": "right",
+}
 
 
 def backbones(name: str | None = None, /, *, depth: int | None = None) -> int:
@@ -77,11 +85,13 @@ def _show_layers(name: str, depth: int | None) -> None:
     here = "here" if card.weights_here else f"not here: {card.get_weights}"
     out.print(f"[bold]{card.name}[/bold]  {card.summary}")
     out.print(
-        f"{parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, {card.licence}, weights {here}"
+        f"{parameters / 1e6:.1f} M parameters, input {card.preprocess.size} pixels, licence {card.licence}, "
+        f"weights {here}"
     )
     layers = backbone.layers(depth)
     tree = _tree(layers, {alias: backbone.cut(alias).name for alias in backbone.aliases})
-    out.print(tree, width=max(out.width, _TREE_WIDTH), no_wrap=True)  # names are there to be copied
+    # Names are there to be copied: they are not cut short where the terminal is narrow.
+    Console(highlight=False, width=max(out.width, _TREE_WIDTH)).print(tree)
     hidden = len(backbone.cuts) - len({layer.cut.name for layer in layers if layer.cut})
     more = f" {hidden} more lie deeper: --depth 9 shows them." if hidden else ""
     out.print(
@@ -94,8 +104,8 @@ def _show_layers(name: str, depth: int | None) -> None:
 def _tree(layers: Sequence[Layer], aliases: Mapping[str, str]) -> Table:
     """One line a layer; bold where features can be taken."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("layer", "kind", "parameters", "output", "an image"):
-        table.add_column(title, justify="left" if title in {"layer", "kind"} else "right")
+    for title, justify in _COLUMNS.items():
+        table.add_column(title, justify=justify, no_wrap=True)
     for layer in layers:
         cut = layer.cut
         also = [alias for alias, name in aliases.items() if cut is not None and name == cut.name]

@@ -10,7 +10,7 @@ from typing import Final
 
 from headstart.errors import ConfigError
 
-_SHARES: Final = re.compile(r"(\d+)/(\d+)(?:/(\d+))?")
+_SHARES: Final = re.compile(r"(\d+)/(\d+)(?:/(\d+))?", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

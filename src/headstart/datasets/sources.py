@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -32,21 +32,25 @@ class DataSource(Protocol):
         ...
 
 
-def _without_columns(read: DataSource) -> DataSource:
-    """A source whose locations are no tables, so that a column of groups is refused."""
+def _ungrouped(read: Callable[[str], ImageDataset]) -> DataSource:
+    """A source that has no columns, and so none for groups."""
 
-    def read_it(location: str, options: ReadOptions) -> ImageDataset:
-        if options.group is not None:
-            raise DataError(
-                f"{location} is no table and so has no column {options.group!r}.\n"
-                "What belongs together can be told from file names: --group-pattern."
-            )
-        return read(location, options)
+    def source(location: str, options: ReadOptions) -> ImageDataset:
+        _refuse_group(location, options)
+        return read(location)
 
-    return read_it
+    return source
 
 
-def _read_folder(location: str, options: ReadOptions) -> ImageDataset:
+def _refuse_group(location: str, options: ReadOptions) -> None:
+    if options.group is not None:
+        raise DataError(
+            f"{location} is no table and so has no column {options.group!r}.\n"
+            "What belongs together can be told from file names: --group-pattern."
+        )
+
+
+def _read_folder(location: str) -> ImageDataset:
     try:
         return read_folder(location)
     except DataError as error:
@@ -62,15 +66,29 @@ def _meant_name(location: str) -> str | None:
     return close_name(path.name) if bare else None
 
 
+def _read_table(location: str, options: ReadOptions) -> ImageDataset:
+    return read_table(location, options.group)
+
+
+def _read_named(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_named(location, options)
+
+
+def _read_torchvision(location: str, options: ReadOptions) -> ImageDataset:
+    _refuse_group(location, options)
+    return read_torchvision(location, options)
+
+
 SOURCES: Final[Mapping[str, DataSource]] = MappingProxyType(
     {
-        "folder": _without_columns(_read_folder),
-        "table": lambda location, options: read_table(location, options.group),
-        "archive": _without_columns(lambda location, options: read_archive(location)),
-        "arrays": _without_columns(lambda location, options: read_array_file(location)),
-        "cifar": _without_columns(lambda location, options: read_cifar_batches(location)),
-        "name": _without_columns(read_named),
-        "torchvision": _without_columns(read_torchvision),
+        "folder": _ungrouped(_read_folder),
+        "table": _read_table,
+        "archive": _ungrouped(read_archive),
+        "arrays": _ungrouped(read_array_file),
+        "cifar": _ungrouped(read_cifar_batches),
+        "name": _read_named,
+        "torchvision": _read_torchvision,
         "hf": read_huggingface,
     }
 )
@@ -81,9 +99,7 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)", re.IGNORECASE | 
 # Longest first: .tar.gz is no .gz.
 _SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        ".csv": "table",
-        ".tsv": "table",
-        ".parquet": "table",
+        **dict.fromkeys((".csv", ".tsv", ".parquet"), "table"),
         **dict.fromkeys(ARCHIVE_SUFFIXES, "archive"),
         **dict.fromkeys(ARRAY_READERS, "arrays"),
     }

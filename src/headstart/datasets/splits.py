@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -90,22 +91,13 @@ def assign_splits(
         seed = seed if protocol.seed is None else protocol.seed
         per_class = protocol.per_class if per_class is None else per_class
     draw = _Draw(order=_draw_order(dataset.names(), seed), labels=dataset.labels(), groups=dataset.groups())
-    given = dataset.splits
-    if protocol is None:
-        splits, made = _divide_as_given(dataset, draw)
-    elif protocol.moved is not None and "test" in given:
-        splits, made = _move_test_to_train(dataset, draw, protocol.moved)
-    else:
-        splits, made = _divide_by_shares(draw, protocol)
+    splits, made = _divide(dataset, draw, protocol)
     if per_class is not None:
-        pooled = " of train and val together" if "val" in splits else ""
-        made.append(f"at most {per_class} images a class{pooled}")
-        splits[splits == "val"] = "train"
-        splits[_ranks(draw.order, draw.labels, splits == "train") >= per_class] = None
+        made.append(_keep_few(splits, draw, per_class))
     held_out = draw.most_folds(splits == "train")
     if "val" not in splits and held_out >= 2 and draw.smallest_class(splits == "train") >= FEW_IMAGES:
         # Without given splits: a tenth of all images, not of what the test has left.
-        anew = protocol is None and not given and per_class is None
+        anew = protocol is None and not dataset.splits and per_class is None
         share = TEST_SHARE / (1 - TEST_SHARE) if anew else VALIDATION_SHARE
         splits[draw.part(splits == "train", share, keep=1)] = "val"
         if not anew:
@@ -123,14 +115,13 @@ class _Draw:
     groups: npt.NDArray[np.int64] | None
 
     def part(self, among: npt.NDArray[np.bool_], share: float, *, keep: int) -> npt.NDArray[np.bool_]:
-        """Draw about a share of each class, at least one image, but leave at least `keep`: an (n,) mask."""
+        """Draw about a share of each class, at least one image, but leave `keep` images or groups: an (n,) mask."""
         counts = np.bincount(self.labels[among], minlength=self.labels.max(initial=0) + 1)
-        rounded = np.maximum(1, np.floor(counts * share + 0.5).astype(np.int64))
-        wanted = np.clip(rounded, 0, np.maximum(0, counts - keep))
+        wanted = np.minimum(counts, np.maximum(1, np.floor(counts * share + 0.5).astype(np.int64)))
         if self.groups is not None:
             return draw_groups(self.order.tolist(), self.groups, self.labels, among, wanted, keep=keep)
         ranks = _ranks(self.order, self.labels, among)
-        part: npt.NDArray[np.bool_] = (ranks >= 0) & (ranks < wanted[self.labels])
+        part: npt.NDArray[np.bool_] = (ranks >= 0) & (ranks < np.minimum(wanted, counts - keep)[self.labels])
         return part
 
     def smallest_class(self, among: npt.NDArray[np.bool_]) -> int:
@@ -143,6 +134,17 @@ class _Draw:
             return self.smallest_class(among)
         pairs = np.unique(np.stack([self.labels[among], self.groups[among]]), axis=1)
         return _smallest_class(pairs[0])
+
+
+def _divide(
+    dataset: ImageDataset, draw: _Draw, protocol: Protocol | None
+) -> tuple[npt.NDArray[np.object_], list[str]]:
+    """Each row's split, (n,) objects, and what was done in words."""
+    if protocol is None:
+        return _divide_as_given(dataset, draw)
+    if protocol.moved is not None and "test" in dataset.splits:
+        return _move_test_to_train(dataset, draw, protocol.moved)
+    return _divide_by_shares(draw, protocol)
 
 
 def _divide_as_given(dataset: ImageDataset, draw: _Draw) -> tuple[npt.NDArray[np.object_], list[str]]:
@@ -175,8 +177,19 @@ def _move_test_to_train(
     splits = dataset.split_names()
     is_test = splits == "test"
     splits[:] = "train"
-    splits[draw.part(is_test, 1 - moved, keep=0)] = "test"
+    free = is_test
+    if draw.groups is not None:  # what belongs to an image of train as given has to join it
+        free = is_test & ~np.isin(draw.groups, draw.groups[~is_test])
+    splits[draw.part(free, (1 - moved) * is_test.sum() / max(1, free.sum()), keep=0)] = "test"
     return splits, [f"train, val and {100 * moved:.0f} % of test as given for training"]
+
+
+def _keep_few(splits: npt.NDArray[np.object_], draw: _Draw, per_class: int) -> str:
+    """Pool train and val and take the split of all but a few images of each class; says so in words."""
+    pooled = " of train and val together" if "val" in splits else ""
+    splits[splits == "val"] = "train"
+    splits[_ranks(draw.order, draw.labels, splits == "train") >= per_class] = None
+    return f"at most {per_class} images a class{pooled}"
 
 
 def stratified_folds(
@@ -283,7 +296,7 @@ def _record(
         usual = "test a stratified tenth" if made else "stratified 90/10 into train and test"
         made = ["stratified 80/10/10" if has_validation and not made else usual, *made]
     if draw.groups is not None:
-        made = [*made, "no group divided"]
+        made = [*made, _words_on_groups(splits, draw.groups)]
     as_given = len(made) == 1 and made[0].endswith("as given")
     return SplitRecord(
         rule=", ".join(made) + ("" if as_given else f", seed {seed}"),
@@ -292,3 +305,12 @@ def _record(
         seed=seed,
         per_class=per_class,
     )
+
+
+def _words_on_groups(splits: npt.NDArray[np.object_], groups: npt.NDArray[np.int64]) -> str:
+    """Only splits that were given can divide a group, and then the test is no test of what is new."""
+    pairs = {
+        (group, split) for group, split in zip(groups.tolist(), splits, strict=True) if split is not None
+    }
+    divided = sum(n > 1 for n in Counter(group for group, _ in pairs).values())
+    return f"{divided:,} groups divided by the splits as given" if divided else "no group divided"

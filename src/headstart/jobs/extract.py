@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,14 +149,14 @@ class _Extracted:
         rows = dataset.rows(split)
         if not len(rows):
             raise DataError(f"No readable image of {dataset.name} is left in its {split or 'whole'} part.")
-        table = FeatureTable(
-            features=self.images.features.load(),
-            labels=dataset.labels().astype(np.int64),
+        features = self.images.features
+        return FeatureTable(
+            features=replace(features, sha256s=tuple(features.sha256s[row] for row in rows)).load(),
+            labels=dataset.labels(split).astype(np.int64),
             classes=dataset.classes,
-            names=tuple(dataset.names()),
-            splits=tuple(dataset.split_names()),
+            names=tuple(dataset.names(split)),
+            splits=tuple(dataset.split_names()[rows]),
         )
-        return table if split is None else table.subset(rows)
 
     def written(self, files: list[WrittenFile]) -> ExtractedFiles:
         """The account of it all."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones import Backbone, load_backbone
+from headstart.backbones import Backbone, full_weights, load_backbone
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import (
@@ -69,7 +69,12 @@ def train(
     """
     start = time.perf_counter()
     config = config if isinstance(config, TrainConfig) else TrainConfig(config)
-    config = replace(config, data=full_location(config.data), device=choose_device(config.device))
+    config = replace(
+        config,
+        data=full_location(config.data),
+        weights=full_weights(config.weights),
+        device=choose_device(config.device),
+    )
     listed = list_images_of(config, store, downloads)
     with new_run(config, listed.name, out, force=force) as writer:
         backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
