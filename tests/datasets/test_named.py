@@ -20,7 +20,9 @@ from headstart.backbones import Backbone
 from headstart.cli import main
 from headstart.datasets import NAMED, ImageDataset, full_location, load_dataset, named, read_image
 from headstart.datasets.fetching import Archive
+from headstart.datasets.torchvision_sets import SETS
 from headstart.errors import DataError, DownloadError
+from headstart.files import human_bytes
 from headstart.images import decode_image
 
 Server = Any  # the class is in conftest.py, which cannot be imported
@@ -116,6 +118,19 @@ def test_the_records_are_whole() -> None:
             assert len(archive.sha256 or archive.md5 or "") in (64, 32)
     with pytest.raises(TypeError):
         NAMED["x"] = NAMED["digits"]  # type: ignore[index]
+
+
+def test_the_page_on_data_sets_has_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    for name, record in NAMED.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert sum(int(part.replace(",", "")) for part in cells[3].split("+")) == record.images
+        assert int(cells[4]) == record.classes
+        if record.archives:
+            assert cells[6] == human_bytes(sum(archive.size for archive in record.archives))
+    for name in SETS:
+        assert name in page
 
 
 def test_where_only_an_md5_is_published_it_is_the_only_one() -> None:
@@ -425,6 +440,21 @@ def test_without_a_network_a_file_put_there_by_hand_is_used(
     asked = len(file_server.asked)
     assert len(load_dataset("tf_flowers", cache=cache)) == 6
     assert len(file_server.asked) == asked
+
+
+def test_without_a_network_all_missing_files_are_named(
+    publish: Publish, cache: Path, file_server: Server
+) -> None:
+    publish("gtsrb", b"train", b"test", b"truth", classes=2, images=2)
+    file_server.statuses = [404] * 9
+    with pytest.raises(DownloadError) as raised:
+        load_dataset("gtsrb", cache=cache)
+    text = str(raised.value)
+    assert text.endswith("also needs GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip there.")
+    assert text.count("\n") == 1
+    (cache / "datasets" / "gtsrb" / "GTSRB_Final_Test_GT.zip").write_bytes(b"truth")
+    with pytest.raises(DownloadError, match=r"also needs GTSRB_Final_Test_Images\.zip there\.$"):
+        load_dataset("gtsrb", cache=cache)
 
 
 def test_another_number_of_images_is_noted_and_of_classes_refused(publish: Publish, cache: Path) -> None:
