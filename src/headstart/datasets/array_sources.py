@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import tarfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from headstart.datasets.cifar import NAMES, TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_cifar
+from headstart.datasets.cifar import TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_cifar
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.pickled import LabelledArrays, read_npz, read_pickled_dict
 from headstart.datasets.pixels import ArrayFiles, JoinedFiles
+from headstart.datasets.tars import first_names
 
 ARRAY_READERS: Final[Mapping[str, Callable[[Path], LabelledArrays]]] = MappingProxyType(
     {
@@ -31,9 +29,8 @@ _BATCHES: Final[Mapping[str, Split]] = MappingProxyType(
     {**dict.fromkeys(TRAIN_BATCHES, "train"), TEST_BATCH: "test"}
 )
 _TAR_SUFFIXES: Final = (".tar.gz", ".tgz", ".tar")
-_GZIP: Final = b"\x1f\x8b"
-# A tar archive of CIFAR begins with its folder or one of its files, perhaps after a folder or two around it.
-_HEADERS: Final = 3
+# A tar archive of CIFAR begins with its folder or a batch.
+_LOOK_AT: Final = 3
 
 
 def read_array_file(location: str) -> ImageDataset:
@@ -57,17 +54,8 @@ def is_cifar(path: Path) -> bool:
 
 
 def _begins_as_cifar(path: Path) -> bool:
-    """Look at the first headers of a tar archive, each a block that begins with a name, and interpret nothing else."""
-    try:
-        with path.open("rb") as file:
-            compressed = file.read(2) == _GZIP
-        with gzip.open(path) if compressed else path.open("rb") as unpacked:
-            head = unpacked.read(_HEADERS * tarfile.BLOCKSIZE)
-    except (OSError, EOFError, zlib.error):
-        return False  # damaged: whoever reads it says so
-    blocks = [head[start:] for start in range(0, len(head), tarfile.BLOCKSIZE)]
-    names = [block[: tarfile.LENGTH_NAME].split(b"\0")[0].decode("latin1") for block in blocks]
-    return any(Path(name).name in (*_BATCHES, NAMES, UNPACKED) for name in names)
+    names = [Path(name).name for name in first_names(path, _LOOK_AT)]
+    return any(name in _BATCHES or name == UNPACKED for name in names)
 
 
 def read_cifar_batches(location: str) -> ImageDataset:
