@@ -21,7 +21,8 @@ class ExtractConfig:
 
     Attributes:
         data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`; a table (CSV,
-            Parquet), archive (zip, tar) or array file (.npz, .p); or the name of a data set.
+            Parquet), archive (zip, tar) or array file (.npz, .p); or the
+            name of a data set (tf_flowers, gtsrb, cifar10, ..., torchvision:NAME, hf:NAME).
         backbone: Pretrained network (also --model, --model_name); `headstart backbones` lists them.
         weights: The network's `pretrained` weights, a file or folder of weights, or `none`: random ones, as a
             baseline.

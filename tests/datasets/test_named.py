@@ -20,7 +20,9 @@ from headstart.backbones import Backbone
 from headstart.cli import main
 from headstart.datasets import NAMED, ImageDataset, full_location, load_dataset, named, read_image
 from headstart.datasets.fetching import Archive
+from headstart.datasets.torchvision_sets import SETS
 from headstart.errors import DataError, DownloadError
+from headstart.files import human_bytes
 from headstart.images import decode_image
 
 Server = Any  # the class is in conftest.py, which cannot be imported
@@ -116,6 +118,19 @@ def test_the_records_are_whole() -> None:
             assert len(archive.sha256 or archive.md5 or "") in (64, 32)
     with pytest.raises(TypeError):
         NAMED["x"] = NAMED["digits"]  # type: ignore[index]
+
+
+def test_the_page_on_data_sets_has_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    for name, record in NAMED.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert sum(int(part.replace(",", "")) for part in cells[3].split("+")) == record.images
+        assert int(cells[4]) == record.classes
+        if record.archives:
+            assert cells[6] == human_bytes(sum(archive.size for archive in record.archives))
+    for name in SETS:
+        assert name in page
 
 
 def test_where_only_an_md5_is_published_it_is_the_only_one() -> None:
@@ -427,6 +442,21 @@ def test_without_a_network_a_file_put_there_by_hand_is_used(
     assert len(file_server.asked) == asked
 
 
+def test_without_a_network_all_missing_files_are_named(
+    publish: Publish, cache: Path, file_server: Server
+) -> None:
+    publish("gtsrb", b"train", b"test", b"truth", classes=2, images=2)
+    file_server.statuses = [404] * 9
+    with pytest.raises(DownloadError) as raised:
+        load_dataset("gtsrb", cache=cache)
+    text = str(raised.value)
+    assert text.endswith("also needs GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip there.")
+    assert text.count("\n") == 1
+    (cache / "datasets" / "gtsrb" / "GTSRB_Final_Test_GT.zip").write_bytes(b"truth")
+    with pytest.raises(DownloadError, match=r"also needs GTSRB_Final_Test_Images\.zip there\.$"):
+        load_dataset("gtsrb", cache=cache)
+
+
 def test_another_number_of_images_is_noted_and_of_classes_refused(publish: Publish, cache: Path) -> None:
     content = tar_of(FLOWERS)
     publish("tf_flowers", content, classes=3, images=3670)
@@ -488,7 +518,13 @@ def test_the_command_line_offers_a_name_that_is_close(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.endswith("Did you mean the data set 'oxford_iiit_pet'?\n")
 
 
-def test_the_data_set_goes_where_the_run_names_it(cache: Path) -> None:
-    assert full_location("tf_flowers") == "tf_flowers"
-    assert full_location("torchvision:DTD") == "torchvision:DTD"
-    assert Path(full_location("photos")).is_absolute()
+def test_a_run_keeps_names_and_makes_paths_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "DTD").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("tf_flowers", "name:digits", "torchvision:DTD", "hf:owner/name", "hf:owner/name:config"):
+        assert full_location(name) == name
+    for path in ("photos", "missing"):
+        assert full_location(path) == str(tmp_path / path)
+    assert full_location("hf:photos") == f"hf:{tmp_path / 'photos'}"
+    assert full_location("folder:photos") == f"folder:{tmp_path / 'photos'}"

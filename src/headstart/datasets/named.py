@@ -21,7 +21,7 @@ from headstart.datasets.layouts import (
     read_scenes,
 )
 from headstart.datasets.options import ReadOptions
-from headstart.errors import DataError
+from headstart.errors import DataError, DownloadError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,17 +180,32 @@ def read_named(location: str, options: ReadOptions) -> ImageDataset:
         raise DataError(
             f"There is no data set called {location!r}; known: {', '.join(NAMED)}.{_hint(location)}"
         )
-    dataset = record.read(record.archives, options.cache / location, options)
+    folder = options.cache / location
+    try:
+        dataset = record.read(record.archives, folder, options)
+    except DownloadError as error:
+        raise DownloadError(f"{error}{_also_needed(record, folder, str(error))}") from error
     if len(dataset.classes) != record.classes:
         raise DataError(
             f"The data set {location} has {record.classes} classes, and {len(dataset.classes)} were found in "
-            f"{options.cache / location}.\nDelete that folder, to have the data set fetched and unpacked anew."
+            f"{folder}.\nDelete that folder, to have the data set fetched and unpacked anew."
         )
     found = len(dataset) + len(dataset.problems)
     notes = (
         () if found == record.images else (f"{location} has {record.images:,} images; {found:,} were found.",)
     )
     return dataclasses.replace(dataset, name=location, notes=dataset.notes + notes)
+
+
+def _also_needed(record: NamedSet, folder: Path, message: str) -> str:
+    """Which other archives are missing, lest somebody without a network learns of them one by one."""
+    missing = [
+        archive.file
+        for archive in record.archives
+        if archive.file not in message
+        and not any((folder / name).exists() for name in (archive.file, archive.stem))
+    ]
+    return f" The data set also needs {' and '.join(missing)} there." if missing else ""
 
 
 def close_name(location: str) -> str | None:

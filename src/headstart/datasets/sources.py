@@ -141,15 +141,19 @@ def load_dataset(
             f"Unknown kind of data set {scheme!r} in {location!r}; known: {', '.join(SOURCES)}. "
             "Give a folder of class folders."
         )
-    folder = (default_store() if cache is None else Path(cache)) / "datasets"
+    folder = (default_store() if cache is None else Path(cache)).absolute() / "datasets"
     return read(rest, ReadOptions(cache=folder, group=group, progress=progress))
 
 
 def full_location(location: str) -> str:
-    """Make a path absolute, links and all; leave a scheme's location and a data set's name as they are."""
-    scheme, _ = _resolve(location, is_path=False)
-    has_scheme = _SCHEME.fullmatch(location) is not None and not Path(location).exists()
-    return location if has_scheme or scheme == "name" else os.path.abspath(location)  # noqa: PTH100 - links stay
+    """Make a path absolute, links and all, also behind a scheme; leave names as they are."""
+    scheme, rest = _resolve(location, is_path=False)
+    if scheme in ("name", "torchvision"):
+        return location
+    absolute = os.path.abspath(rest)  # noqa: PTH100 - links stay
+    if rest == location:
+        return absolute
+    return f"{scheme}:{absolute}" if Path(rest).exists() else location
 
 
 def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:
