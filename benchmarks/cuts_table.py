@@ -36,9 +36,9 @@ STAGES = {
     + ["features.denseblock4"],
     "squeezenet1_1": [f"features.{n}" for n in (2, 3, 4, 6, 7, 9, 10, 11, 12)],
     "inception_v3": ["maxpool1", "maxpool2"]
-    + [f"Mixed_{name}" for name in "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split()],
+    + [f"Mixed_{name}" for name in ["5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"]],
     "googlenet": ["maxpool1", "maxpool2"]
-    + [f"inception{name}" for name in "3a 3b 4a 4b 4c 4d 4e 5a 5b".split()],
+    + [f"inception{name}" for name in ["3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"]],
 }
 
 HEADER = """# Cuts
@@ -46,8 +46,8 @@ HEADER = """# Cuts
 Where these networks can be cut, and what storing one image's features there costs (float32). Written by
 `python benchmarks/cuts_table.py`; `headstart backbones NAME` prints the same for any network, `--depth 9` all of it.
 
-`--layer` takes the canonical name, a module's name, which means its last cut, or an alias. `NAME:mean` is the average of
-a cut over its positions: it is computed beside the network, which does not go on from it.
+`--layer` takes the canonical name, a module's name, which means its last cut, or an alias. `NAME:mean` is the average
+of a cut over its positions: it is computed beside the network, which does not go on from it.
 """
 
 
