@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.backbones import Backbone, list_backbones, load_backbone
     from headstart.classifier import Classifier, Prediction
-    from headstart.config import TrainConfig
+    from headstart.config import ExtractConfig, TrainConfig
     from headstart.datasets import ImageDataset, load_dataset
     from headstart.errors import HeadstartError
     from headstart.estimator import HeadstartClassifier
-    from headstart.features import Extraction, Features, FeatureStore, extract_features
-    from headstart.jobs import Evaluation, evaluate, train
+    from headstart.features import (
+        Extraction,
+        Features,
+        FeatureStore,
+        FeatureTable,
+        extract_features,
+        read_features,
+        write_features,
+    )
+    from headstart.jobs import Evaluation, Probe, evaluate, extract, extract_bottleneck, probe, train
     from headstart.runs import Run, load_run
     from headstart.training import FittedHead, fit_head
 
@@ -26,48 +34,64 @@ _HOMES = {
     "Backbone": "backbones",
     "Classifier": "classifier",
     "Evaluation": "jobs",
+    "ExtractConfig": "config",
     "Extraction": "features",
     "FeatureStore": "features",
+    "FeatureTable": "features",
     "Features": "features",
     "FittedHead": "training",
     "HeadstartClassifier": "estimator",
     "HeadstartError": "errors",
     "ImageDataset": "datasets",
     "Prediction": "classifier",
+    "Probe": "jobs",
     "Run": "runs",
     "TrainConfig": "config",
     "evaluate": "jobs",
+    "extract": "jobs",
+    "extract_bottleneck": "jobs",
     "extract_features": "features",
     "fit_head": "training",
     "list_backbones": "backbones",
     "load_backbone": "backbones",
     "load_dataset": "datasets",
     "load_run": "runs",
+    "probe": "jobs",
+    "read_features": "features",
     "train": "jobs",
+    "write_features": "features",
 }
 
 __all__ = [
     "Backbone",
     "Classifier",
     "Evaluation",
+    "ExtractConfig",
     "Extraction",
     "FeatureStore",
+    "FeatureTable",
     "Features",
     "FittedHead",
     "HeadstartClassifier",
     "HeadstartError",
     "ImageDataset",
     "Prediction",
+    "Probe",
     "Run",
     "TrainConfig",
     "evaluate",
+    "extract",
+    "extract_bottleneck",
     "extract_features",
     "fit_head",
     "list_backbones",
     "load_backbone",
     "load_dataset",
     "load_run",
+    "probe",
+    "read_features",
     "train",
+    "write_features",
 ]
 
 

@@ -40,3 +40,16 @@ class RunError(HeadstartError):
 
 class DownloadError(HeadstartError):
     """A file could not be fetched or was not what its checksum promises."""
+
+
+class PickleRefusedError(HeadstartError):
+    """A pickle or .npy file asks for what is not admitted, or is damaged; nothing in it has been run.
+
+    Args:
+        message: what was refused, and what is admitted.
+        forbidden: the global that the file asks for, `module.name`; None where something else was refused.
+    """
+
+    def __init__(self, message: str, *, forbidden: str | None = None) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import nn
@@ -15,7 +14,8 @@ from headstart.backbones.cuts import CutNetwork, cut_network
 from headstart.backbones.layers import Layer
 from headstart.images import Preprocess
 
-Weights = Literal["pretrained", "none"]
+Weights = str
+"""Which weights: "pretrained", "none", a file, a folder, or NAME=one of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,9 @@ class Backbone:
     Attributes:
         card: what is known of it without its weights.
         network: the whole network, in eval mode; it takes (N, 3, size, size) float32, normalised.
-        weights: "pretrained", or "none" for random ones.
-        weights_sha256: identity of the weights in the store: the file's sha256, or for random weights that of
-            the tensors themselves.
+        weights: "pretrained", "none" for random ones, or the name of the user's own file or folder.
+        weights_sha256: identity of the weights in the store: the file's sha256, or that of the tensors
+            themselves for random weights and for those that timm adapts.
     """
 
     card: BackboneCard

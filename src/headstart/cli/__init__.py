@@ -15,7 +15,9 @@ from headstart.cli.cache import app as cache
 from headstart.cli.console import err, show_error, show_warnings
 from headstart.cli.demo import demo
 from headstart.cli.evaluate import evaluate
+from headstart.cli.extract import extract
 from headstart.cli.predict import predict
+from headstart.cli.probe import probe
 from headstart.cli.train import train
 from headstart.config import read_config
 from headstart.errors import HeadstartError
@@ -25,6 +27,9 @@ _HELP = """Transfer learning for image classification: a folder of photos in, a 
 Begin with `headstart demo`, or with `headstart train PHOTOS`, where PHOTOS holds one folder of images per class.
 Add `--debug` to any command to see the traceback of an error.
 """
+
+# Other programs' names of the same options.
+_OTHER_NAMES = {"--model": "--backbone", "--model-name": "--backbone", "--model_name": "--backbone"}
 
 
 def _config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -45,7 +50,7 @@ def _build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
-    for command in (demo, train, predict, evaluate, backbones, cache):
+    for command in (demo, train, predict, evaluate, extract, probe, backbones, cache):
         app.command(command)
     return app
 
@@ -65,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = _build_app()(
-            [token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False
+            [_translate(token) for token in tokens if token != "--debug"],
+            exit_on_error=False,
+            print_error=False,
         )
     except KeyboardInterrupt:
         err.print("interrupted; every feature extracted so far is kept in the store")
@@ -76,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_error(str(error))
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _translate(token: str) -> str:
+    """`--model_name=vgg` as `--backbone=vgg`."""
+    name, equals, value = token.partition("=")
+    return _OTHER_NAMES.get(name, name) + equals + value
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,15 +1,20 @@
 """Features: what a frozen prefix gives for an image, extracted once and stored."""
 
 from headstart.features.extract import Extraction, Features, Progress, extract_features
+from headstart.features.formats import FeatureTable, check_writable, read_features, write_features
 from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore, StoreCheck
 
 __all__ = [
     "Extraction",
     "FeatureStore",
+    "FeatureTable",
     "Features",
     "Progress",
     "StoreCheck",
     "StoreKey",
+    "check_writable",
     "extract_features",
+    "read_features",
+    "write_features",
 ]

@@ -1,6 +1,19 @@
-"""The two jobs: train a run from a folder of photos, and evaluate a run on photos."""
+"""The jobs: train and evaluate a run, extract features to files, probe files of features."""
 
 from headstart.jobs.evaluate import Evaluation, evaluate
+from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
+from headstart.jobs.probe import PathProbe, Probe, probe
 from headstart.jobs.train import train
 
-__all__ = ["Evaluation", "evaluate", "train"]
+__all__ = [
+    "Evaluation",
+    "ExtractedFiles",
+    "PathProbe",
+    "Probe",
+    "WrittenFile",
+    "evaluate",
+    "extract",
+    "extract_bottleneck",
+    "probe",
+    "train",
+]

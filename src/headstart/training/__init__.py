@@ -1,5 +1,6 @@
 """Training: fitting what stands on top of a frozen prefix."""
 
+from headstart.training.epochs import Epoch, train_epochs
 from headstart.training.probe import FittedHead, PathPoint, fit_head
 
-__all__ = ["FittedHead", "PathPoint", "fit_head"]
+__all__ = ["Epoch", "FittedHead", "PathPoint", "fit_head", "train_epochs"]

@@ -4,8 +4,7 @@ Linear probing as in Alain & Bengio 2016 (arXiv:1610.01644) and Kornblith et al.
 multinomial logistic regression with an L2 penalty, over its whole path of strengths.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ from headstart.heads import (
     fit_temperature,
     linear_head,
 )
+from headstart.training.threads import one_thread
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -110,7 +110,7 @@ def fit_head(
         n_classes=n_classes,
         balanced=class_weights,
     )
-    with _few_threads(features.size):
+    with one_thread() if features.size < _ONE_THREAD_VALUES else nullcontext():
         if validation is not None:
             return _choose_on_validation(fit, *map(torch.from_numpy, validation))
         if folds is not None:
@@ -256,15 +256,3 @@ def _judge(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of (n, K) logits."""
     loss = float(nn.functional.cross_entropy(logits.double(), labels))
     return loss, float((logits.argmax(dim=1) == labels).double().mean())
-
-
-@contextmanager
-def _few_threads(values: int) -> Iterator[None]:
-    """One thread for a small fit; torch's own number otherwise, and again afterwards."""
-    threads = torch.get_num_threads()
-    if values < _ONE_THREAD_VALUES:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

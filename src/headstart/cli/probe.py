@@ -1,0 +1,105 @@
+"""`headstart probe`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from headstart.cli.console import extraction_bar, out, percent, show_note
+from headstart.cli.extract import show_extracted
+from headstart.config import ProbeConfig
+from headstart.errors import ConfigError
+
+if TYPE_CHECKING:
+    from headstart.jobs import Probe
+    from headstart.training import Epoch
+
+
+def probe(
+    options: Annotated[ProbeConfig | None, Parameter(name="*")] = None,
+    *,
+    out_folder: Annotated[Path | None, Parameter(name="--out")] = None,
+    store: Path | None = None,
+) -> int:
+    """Train linear heads on features and judge them: --training_file F --validation_file F, or DATA --out FOLDER.
+
+    Args:
+        options: What is probed.
+        out_folder: With DATA: folder for the two files of its features, as `extract --format bottleneck` writes them.
+        store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
+    """
+    from headstart.jobs import probe as probe_files
+
+    options = options if options is not None else ProbeConfig()  # which says what is missing
+
+    def report(epoch: "Epoch") -> None:
+        out.print(_epoch_line(epoch, options.epochs))
+
+    training_file, validation_file = _files(options, out_folder, store)
+    found = probe_files(
+        training_file,
+        validation_file,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        report=report,
+    )
+    for warning in found.warnings:
+        show_note(warning)
+    _show(found)
+    return 0
+
+
+def _files(
+    options: ProbeConfig, out_folder: Path | None, store: Path | None
+) -> tuple[str | Path, str | Path]:
+    """The two files of features, extracted where there are only photos."""
+    if options.training_file is not None and options.validation_file is not None:
+        if out_folder is not None:
+            raise ConfigError(
+                "--out is for the files that are made of DATA; nothing is written of two given files."
+            )
+        return options.training_file, options.validation_file
+    if out_folder is None:
+        raise ConfigError("Where are the two files of features to be written?\nGive a folder: --out FOLDER.")
+    from headstart.jobs import extract_bottleneck
+
+    with extraction_bar() as bar:
+        made = extract_bottleneck(options, out_folder, store=store, progress=bar)
+    show_extracted(made)
+    training_file, validation_file = (file.path for file in made.files)
+    return training_file, validation_file
+
+
+def _epoch_line(epoch: "Epoch", epochs: int | None) -> str:
+    """As Keras prints it."""
+    return (
+        f"Epoch {epoch.number}/{epochs} - loss: {epoch.train_loss:.4f} - acc: {epoch.train_accuracy:.4f} - "
+        f"val_loss: {epoch.validation_loss:.4f} - val_acc: {epoch.validation_accuracy:.4f}"
+    )
+
+
+def _show(found: "Probe") -> None:
+    """The path's figures, beside those of the last epoch."""
+    path, scores = found.path, found.path.validation
+    out.print(
+        f"images    {found.n_train} training, {found.n_validation} validation, {found.n_classes} classes, "
+        f"{found.width} values each"
+    )
+    if found.epochs:
+        last, seconds = found.epochs[-1], sum(epoch.seconds for epoch in found.epochs)
+        best = max(found.epochs, key=lambda epoch: epoch.validation_accuracy)
+        out.print(
+            f"epochs    acc {percent(last.train_accuracy)}, val_acc {percent(last.validation_accuracy)}, "
+            f"val_loss {last.validation_loss:.4f} after {last.number} epochs, {seconds:.1f} s "
+            f"(highest val_acc {percent(best.validation_accuracy)}, epoch {best.number}: "
+            "a choice made on validation, so too high)"
+        )
+    low, high = scores.accuracy_ci95
+    out.print(
+        f"[bold]path      acc {percent(path.train_accuracy)}, val_acc {percent(scores.accuracy)}, "
+        f"val_loss {scores.log_loss:.4f}[/bold], {path.seconds:.1f} s "
+        f"(95 % interval of val_acc {100 * low:.1f} to {100 * high:.1f}; sampling of the validation set only)"
+    )
+    held_out = "" if path.held_out is None else f", {percent(path.held_out.accuracy)} right out of fold"
+    out.print(f"strength  {path.strength:.3g}, {path.rule}{held_out}; the validation file had no say in it")

@@ -1,0 +1,214 @@
+"""Probe features from files: the regularisation path, and beside it the usual epochs."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.datasets import stratified_folds
+from headstart.errors import DataError
+from headstart.features import FeatureTable, read_features
+from headstart.jobs.common import listing
+from headstart.metrics import Scores, score_predictions
+from headstart.training import Epoch, FittedHead, fit_head, train_epochs
+
+_MOST_FOLDS = 5
+
+EpochReport = Callable[[Epoch], object]
+"""Told of each epoch as it ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathProbe:
+    """What the regularisation path reaches.
+
+    Attributes:
+        rule: how its strength was chosen, in words.
+        strength: the chosen lambda.
+        train_accuracy: on the images the head was fitted to, 0 to 1.
+        train_loss: mean cross-entropy on them, in nats.
+        held_out: out of fold, within the training file, from which the strength was chosen; None where a class has
+            a single image.
+        validation: on the validation file, which had no say in the choice.
+        seconds: how long it took.
+    """
+
+    rule: str
+    strength: float
+    train_accuracy: float
+    train_loss: float
+    held_out: Scores | None
+    validation: Scores
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a probe found.
+
+    Attributes:
+        n_train: number of training images.
+        n_validation: number of validation images.
+        n_classes: number of classes.
+        width: values of one image's features.
+        epochs: the figures of each epoch, first to last; empty where none were wanted.
+        path: what the regularisation path reaches.
+        warnings: whole sentences on what makes the figures doubtful.
+    """
+
+    n_train: int
+    n_validation: int
+    n_classes: int
+    width: int
+    epochs: tuple[Epoch, ...]
+    path: PathProbe
+    warnings: tuple[str, ...]
+
+
+def probe(
+    training_file: str | os.PathLike[str],
+    validation_file: str | os.PathLike[str],
+    *,
+    epochs: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    report: EpochReport | None = None,
+) -> Probe:
+    """Train linear heads on one file of features and judge them on another.
+
+    The head of the regularisation path is chosen honestly: its strength by cross-validation within the training
+    file; the validation file is read once, after the choice, and takes no part in the fit. With `epochs`, a softmax
+    layer is first trained as programs in Keras do (`training.train_epochs`), whose figures show the validation file
+    after each epoch.
+
+    Args:
+        training_file: `.p`, `.npz`, `.parquet`, or a zip that holds one. Where it knows of splits, its train part.
+        validation_file: the same. Where it knows of splits, its val part, or where there is none, its test part.
+        epochs: how many epochs to train the usual way; None for none.
+        batch_size: images in a step of these epochs.
+        seed: of the folds, and of the epochs' weights and shuffles.
+        report: told of each epoch as it ends.
+
+    Raises:
+        DataError: a file cannot be read or used, or the two do not belong together.
+    """
+    train = _part(read_features(training_file, part="train"), ("train",), training_file)
+    held_out = _part(read_features(validation_file, part="validation"), ("val", "test"), validation_file)
+    n_classes = _count_classes(train, held_out)
+    told = []
+    if epochs is not None:
+        for epoch in train_epochs(
+            train.features,
+            train.labels,
+            validation=(held_out.features, held_out.labels),
+            n_classes=n_classes,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+        ):
+            told.append(epoch)
+            if report is not None:
+                report(epoch)
+    return Probe(
+        n_train=len(train),
+        n_validation=len(held_out),
+        n_classes=n_classes,
+        width=int(np.prod(train.features.shape[1:])),
+        epochs=tuple(told),
+        path=_probe_path(train, held_out, n_classes, seed),
+        warnings=_warnings(train, held_out, n_classes),
+    )
+
+
+def _part(table: FeatureTable, wanted: tuple[str, ...], file: str | os.PathLike[str]) -> FeatureTable:
+    """The first wanted split that has images; everything where the file knows of no splits."""
+    if table.splits is None or not any(table.splits):
+        return table
+    splits = np.array(table.splits, dtype=object)
+    for split in wanted:
+        if len(rows := np.flatnonzero(splits == split)):
+            return table.subset(rows)
+    raise DataError(f"No image of {os.fspath(file)} stands in its {' or '.join(wanted)} part.")
+
+
+def _count_classes(train: FeatureTable, held_out: FeatureTable) -> int:
+    """The number of classes, once the two files are known to belong together."""
+    widths = [int(np.prod(table.features.shape[1:])) for table in (train, held_out)]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"The training features have {widths[0]:,} values an image, the validation features {widths[1]:,}.\n"
+            "Both files must come from the same network and layer."
+        )
+    if train.classes and held_out.classes and train.classes != held_out.classes:
+        differing = sorted(set(train.classes) ^ set(held_out.classes))
+        what = f"{listing(differing)} are in one of them only" if differing else "their order differs"
+        raise DataError(f"The two files do not have the same classes: {what}.")
+    classes = train.classes or held_out.classes
+    n_classes = len(classes) if classes else int(train.labels.max()) + 1
+    if n_classes < 2:
+        raise DataError("The training file has a single class; a classifier needs at least two.")
+    if (largest := int(max(train.labels.max(), held_out.labels.max()))) >= n_classes:
+        raise DataError(
+            f"There is a label {largest}, but the training file has the classes 0 to {n_classes - 1} only.\n"
+            "Both files must number the same classes in the same way."
+        )
+    return n_classes
+
+
+def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, seed: int) -> PathProbe:
+    """Choose within train, fit on all of it, and judge once."""
+    start = time.perf_counter()
+    counts = np.bincount(train.labels)
+    folds = min(_MOST_FOLDS, int(counts[counts > 0].min()))
+    fitted = fit_head(
+        train.features,
+        train.labels,
+        n_classes=n_classes,
+        folds=stratified_folds(train.labels, folds, seed) if folds > 1 else None,
+    )
+    chosen = next(point for point in fitted.path if point.strength == fitted.strength)
+    out_of_fold = fitted.validation_probabilities
+    return PathProbe(
+        rule=f"chosen by {folds}-fold cross-validation within the training file"
+        if folds > 1
+        else "not chosen, as a class has a single training image",
+        strength=fitted.strength,
+        train_accuracy=chosen.train_accuracy,
+        train_loss=chosen.train_loss,
+        held_out=None if out_of_fold is None else score_predictions(out_of_fold, train.labels),
+        validation=score_predictions(_probabilities(fitted, held_out.features), held_out.labels),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _probabilities(fitted: FittedHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n, K) of a fitted head."""
+    with torch.inference_mode():
+        logits = fitted.head(torch.from_numpy(features).flatten(start_dim=1))
+        probabilities: NDArray[np.float64] = logits.double().softmax(dim=1).numpy()
+    return probabilities
+
+
+def _warnings(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tuple[str, ...]:
+    """What makes the figures doubtful."""
+    found = []
+    known = set(_digests(train))
+    if shared := sum(digest in known for digest in _digests(held_out)):
+        found.append(
+            f"{shared:,} of {len(held_out):,} validation images have exactly the features of a training image: "
+            "the validation figures are too high."
+        )
+    unseen = np.setdiff1d(held_out.labels, train.labels)
+    if len(unseen):
+        found.append(f"{len(unseen)} of {n_classes} classes have validation images but no training image.")
+    return tuple(found)
+
+
+def _digests(table: FeatureTable) -> list[bytes]:
+    """A hash of each image's features."""
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in table.features]

@@ -1,0 +1,21 @@
+"""How many threads small work gets."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, and with torch's own number again afterwards.
+
+    For work of many small steps: on a machine that does other work too, threads take longer to meet after each
+    step than the step itself takes, by factors of ten.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
