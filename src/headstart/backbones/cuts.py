@@ -5,8 +5,7 @@ rest needs is a legal cut. Its canonical name is the module or operation that ma
 `global_pool.flatten`). Where the network has no average over positions of its own, `NAME:mean` adds one.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from torchvision.models.feature_extraction import DualGraphModule
 
 from headstart.backbones.aliases import Aliases
 from headstart.backbones.cut import MEAN, Cut
+from headstart.backbones.keeping import attributes_kept, one_thread
 from headstart.backbones.layers import Layer, list_layers
 from headstart.backbones.observing import observe
 from headstart.backbones.parts import Mode
@@ -105,9 +105,8 @@ class TracedNetwork:
 
     def __init__(self, network: nn.Module, *, size: int) -> None:
         self.network = network
-        with modes_kept(network):
-            self.train = _observe(network.train(), size)
-            self.eval = _observe(network.eval(), size)
+        self.train = _observe(network, size, training=True)
+        self.eval = _observe(network, size, training=False)
         self.cuts, self.aliases = self._with_aliases(self._find(), size)
 
     def _find(self) -> dict[str, Cut]:
@@ -270,7 +269,7 @@ def _pooled_head(network: nn.Module, size: int) -> Cut:
     """The cut of `PooledHead`, by running it on one image of zeros."""
     module = PooledHead(network)
     device = next(network.parameters()).device
-    with modes_kept(network), one_thread(), torch.inference_mode():
+    with attributes_kept(network), one_thread(), torch.inference_mode():
         try:
             features = module.eval()(torch.zeros(1, 3, size, size, device=device))
         except Exception as error:  # whatever a foreign forward() raises
@@ -281,32 +280,12 @@ def _pooled_head(network: nn.Module, size: int) -> Cut:
     return Cut(name=POOLED_HEAD, shape=tuple(features.shape[1:]), parameters=parameters, goes_on=False)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of one small image wait for each other, tenfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _observe(network: nn.Module, size: int, *, training: bool) -> Mode:
+    with attributes_kept(network):
+        traced = trace(network.train(training))
     try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def modes_kept(network: nn.Module) -> Iterator[None]:
-    """Give each module its mode back, one by one: parts of a network may be frozen in another mode."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _observe(network: nn.Module, size: int) -> Mode:
-    traced = trace(network)
-    try:
-        observed = observe(network, traced, size)
+        with attributes_kept(network):
+            observed = observe(network.train(training), traced, size)
     except Exception as error:  # whatever a foreign operation raises
         raise BackboneError(
             f"{type(network).__name__} cannot be cut for images of {size} pixels: {error}"

@@ -2,11 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from timm.models import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 
@@ -51,12 +53,23 @@ def trace(network: nn.Module) -> Traced:
     """
     tracer = LayerTracer()
     try:
-        graph = tracer.trace(network, concrete_args=_defaults(network))
+        with _nothing_drawn():
+            graph = tracer.trace(network, concrete_args=_defaults(network))
     except Exception as error:  # whatever a foreign forward() raises while it is traced
         raise BackboneError(
             f"{type(network).__name__} cannot be traced, so it has no cuts: {error}"
         ) from error
     return Traced(graph=graph, names=tracer.names)
+
+
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """Refuse random numbers while a forward is traced: the same would be in the graph forever."""
+    before = torch.get_rng_state()
+    yield
+    if not torch.equal(torch.get_rng_state(), before):
+        torch.set_rng_state(before)
+        raise RuntimeError("it draws random numbers that do not depend on its input")
 
 
 def _defaults(network: nn.Module) -> dict[str, Any] | None:
@@ -97,7 +110,8 @@ class LayerTracer(fx.Tracer):
             if not self.is_leaf_module(m, self._module):
                 mark = next(iter(reversed(self.graph.nodes)))
                 try:
-                    return forward(*args, **kwargs)
+                    with _nothing_drawn():
+                        return forward(*args, **kwargs)
                 except Exception:  # noqa: BLE001  # whatever a foreign forward() raises while it is traced
                     self._module = self.path_of_module(m)
                     self._forget_after(mark)
