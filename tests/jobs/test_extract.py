@@ -131,3 +131,12 @@ def test_a_folder_that_cannot_be_made(photo_folder: Path, tmp_path: Path) -> Non
 
     with pytest.raises(DataError, match=r"The folder .*file cannot be made"):
         extract_bottleneck(ExtractConfig(str(photo_folder)), tmp_path / "file")
+
+
+@pytest.mark.parametrize("job", [extract, extract_bottleneck])
+def test_nothing_can_be_read(job: Callable[..., object], photo_folder: Path, tmp_path: Path) -> None:
+    for photo in photo_folder.rglob("*.jpg"):
+        photo.write_text("no image")
+
+    with pytest.raises(DataError, match="None of the 24 images of photos can be read"):
+        job(ExtractConfig(str(photo_folder)), tmp_path / "codes.p")

@@ -190,6 +190,11 @@ def _extract(
         problems += named_problems(dataset, got)
         unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
         listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
+        if not len(listed):
+            raise DataError(
+                f"None of the {len(problems)} images of {listed.name} can be read.\n"
+                f"The first, {problems[0].path}: {problems[0].reason}."
+            )
 
 
 def _features(
