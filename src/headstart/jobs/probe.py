@@ -114,14 +114,15 @@ def probe(
             told.append(epoch)
             if report is not None:
                 report(epoch)
+    path = _probe_path(train, held_out, n_classes, seed)
     return Probe(
         n_train=len(train),
         n_validation=len(held_out),
         n_classes=n_classes,
         width=int(np.prod(train.features.shape[1:])),
         epochs=tuple(told),
-        path=_probe_path(train, held_out, n_classes, seed),
-        warnings=_warnings(train, held_out, n_classes),
+        path=path,
+        warnings=(*_doubts(train, held_out, n_classes), *_gap(path)),
     )
 
 
@@ -194,8 +195,8 @@ def _probabilities(fitted: FittedHead, features: NDArray[np.float32]) -> NDArray
     return probabilities
 
 
-def _warnings(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tuple[str, ...]:
-    """What makes the figures doubtful."""
+def _doubts(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tuple[str, ...]:
+    """What in the files makes the figures doubtful."""
     found = []
     known = set(_digests(train))
     if shared := sum(digest in known for digest in _digests(held_out)):
@@ -207,6 +208,18 @@ def _warnings(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tu
     if len(unseen):
         found.append(f"{len(unseen)} of {n_classes} classes have validation images but no training image.")
     return tuple(found)
+
+
+def _gap(path: PathProbe) -> tuple[str, ...]:
+    """Out of fold better than on validation, by more than sampling explains: a choice made among look-alikes."""
+    if path.held_out is None or path.held_out.accuracy_ci95[0] <= path.validation.accuracy_ci95[1]:
+        return ()
+    words = (
+        f"{path.held_out.accuracy:.1%} are right out of fold within the training file, {path.validation.accuracy:.1%} "
+        "on validation: training images resemble each other more than those of validation (frames of one object?), "
+        "and the strength was probably chosen too weak."
+    )
+    return (words,)
 
 
 def _digests(table: FeatureTable) -> list[bytes]:
