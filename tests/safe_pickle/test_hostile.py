@@ -405,6 +405,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a file without its end": (pickle.dumps(np.arange(1000))[:-100], "ends too early"),
     "an empty stack": (b".", "no pickle at all"),
     "a mark that is not there": (b"t.", "damaged"),
+    "a number of letters": (b"I" + b"x" * 1000 + b"\n.", "damaged"),
     "text that is no UTF-8": (b"X" + u4(2) + b"\xff\xfe.", "damaged"),
     "a string without quotes": (b"Sabc\n.", "no quotes"),
     "a dict with half a pair": (b"(K\x01d.", "key without a value"),
@@ -580,6 +581,7 @@ def test_the_forbidden_global_is_named() -> None:
     assert refusal.value.forbidden is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and measures memory as Linux does")
 def test_nothing_runs_and_memory_stays_below_a_gigabyte(tmp_path: Path) -> None:
     result = subprocess.run(

@@ -132,7 +132,8 @@ class AlexNet(nn.Sequential):
 
     Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, 2012; the
     normalisation is that of section 3.3 with Caffe's constants (k 1, n 5, alpha 1e-4 over n, beta 0.75). Takes
-    (N, 3, H, W) and gives (N, 1000); at 227 pixels, where `fit5` changes nothing, it is the paper's network.
+    (N, 3, H, W) and gives (N, 1000); at 227 pixels, where `fit5` changes nothing, it is the paper's network. Ports that
+    pad the first convolution too (TensorFlow's "SAME") compute other codes from the same weights.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ import codecs
 import pickle
 import pickletools
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -118,7 +119,7 @@ def _string(m: Machine) -> None:
 
 def _on_sized(code: bytes, size: int, push: Callable[[Machine, int], object]) -> None:
     """Declare an instruction that is followed by a length of `size` bytes and by so many bytes of data."""
-    INSTRUCTIONS[code[0]] = Instruction(lambda m: push(m, m.number(size)), 64)
+    INSTRUCTIONS[code[0]] = Instruction(lambda m: push(m, m.number(size)), 16)
 
 
 def _push_old_text(m: Machine, size: int) -> None:
@@ -139,7 +140,7 @@ def _push_buffer(m: Machine, size: int) -> None:
 
 def _take_bytes(m: Machine, size: int) -> bytes:
     data = m.source.take(size)
-    m.source.room.spend(size)
+    m.source.room.spend(sys.getsizeof(data))
     return data
 
 
@@ -262,10 +263,10 @@ def _put(m: Machine, slot: int) -> None:
         value.slots.append(slot)
 
 
-INSTRUCTIONS[pickle.PUT[0]] = Instruction(lambda m: _put(m, int(m.source.take_line(_LONGEST_NAME))), 160)
-INSTRUCTIONS[pickle.BINPUT[0]] = Instruction(lambda m: _put(m, m.number(1)), 160)
-INSTRUCTIONS[pickle.LONG_BINPUT[0]] = Instruction(lambda m: _put(m, m.number(4)), 160)
-INSTRUCTIONS[pickle.MEMOIZE[0]] = Instruction(lambda m: _put(m, len(m.memo)), 160)
+INSTRUCTIONS[pickle.PUT[0]] = Instruction(lambda m: _put(m, int(m.source.take_line(_LONGEST_NAME))), 140)
+INSTRUCTIONS[pickle.BINPUT[0]] = Instruction(lambda m: _put(m, m.number(1)), 140)
+INSTRUCTIONS[pickle.LONG_BINPUT[0]] = Instruction(lambda m: _put(m, m.number(4)), 140)
+INSTRUCTIONS[pickle.MEMOIZE[0]] = Instruction(lambda m: _put(m, len(m.memo)), 140)
 INSTRUCTIONS[pickle.GET[0]] = Instruction(lambda m: m.push(m.memo[int(m.source.take_line(_LONGEST_NAME))]), 8)
 INSTRUCTIONS[pickle.BINGET[0]] = Instruction(lambda m: m.push(m.memo[m.number(1)]), 8)
 INSTRUCTIONS[pickle.LONG_BINGET[0]] = Instruction(lambda m: m.push(m.memo[m.number(4)]), 8)

@@ -182,7 +182,7 @@ def explained(name: str) -> Iterator[None]:
 
 
 def _damaged(name: str, error: Exception) -> PickleRefusedError:
-    return PickleRefusedError(f"{name}: it is damaged ({error}).\n{_ADMITTED}")
+    return PickleRefusedError(f"{name}: it is damaged ({str(error)[:120]}).\n{_ADMITTED}")
 
 
 @contextmanager
