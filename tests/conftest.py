@@ -1,6 +1,9 @@
 """What all tests share: the way to the real photos, a store of their own, a tiny backbone and drawn photos."""
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +95,77 @@ def _texture(label: int, rng: np.random.Generator) -> np.ndarray:
     light = rng.uniform(0.8, 1.2) * (1 + rng.normal(0, 0.2) * x / 56)
     pixels = light[..., None] * (colour + 45 * wave[..., None]) + rng.normal(0, 12, (44, 56, 3))
     return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves files on the loopback; the attributes say which, and in which way it misbehaves."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/photos.tar"
+        self.content = b""  # of every file that is not among `files`
+        self.files: dict[str, bytes] = {}  # by name
+        self.cuts: list[int] = []  # the next replies end after so many bytes
+        self.statuses: list[int] = []  # the next replies are these
+        self.honours_range = True
+        self.says_length = True
+        self.seconds_between_pieces = 0.0
+        self.location = ""
+        self.ranges: list[str | None] = []  # what was asked, request by request
+        self.asked: list[str] = []  # and for which file
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that hang up."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"]
+        self.server.ranges.append(asked)
+        self.server.asked.append(self.path.rpartition("/")[2])
+        if self.server.statuses:
+            self.send_response(self.server.statuses.pop(0))
+            self.send_header("Location", self.server.location)
+            self.end_headers()
+            return
+        content = self.server.files.get(self.path.rpartition("/")[2], self.server.content)
+        start = (
+            int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.honours_range else 0
+        )
+        if start and start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.end_headers()
+            return
+        self._send(content[start:], start)
+
+    def _send(self, body: bytes, start: int) -> None:
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{start + len(body)}")
+        if self.server.says_length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.server.cuts:
+            body = body[: self.server.cuts.pop(0)]
+        for i in range(0, len(body), 100_000):
+            self.wfile.write(body[i : i + 100_000])
+            self.wfile.flush()
+            time.sleep(self.server.seconds_between_pieces)
+
+
+@pytest.fixture
+def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server of our own on the loopback, which misbehaves as told."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with FileServer() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

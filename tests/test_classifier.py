@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from headstart.backbones import Backbone
+from headstart.backbones import Backbone, load_backbone
 from headstart.classifier import Classifier
 from headstart.errors import RunError
 from headstart.heads import linear_head
@@ -78,6 +78,35 @@ def test_saved_and_loaded_it_says_the_same(
     assert loaded.backbone.weights_sha256 == tiny_classifier.backbone.weights_sha256
     assert loaded.cut.name == tiny_classifier.cut.name
     ours, theirs = tiny_classifier.predict(paths), loaded.predict(paths)
+    assert [p.classes for p in ours] == [p.classes for p in theirs]
+    np.testing.assert_allclose(
+        [p.probabilities for p in ours], [p.probabilities for p in theirs], rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [("squeezenet", 64, "features"), ("googlenet", 64, "flatten"), ("timm/test_vit", 96, "norm")],
+)
+def test_a_network_of_any_source_is_rebuilt_from_its_card(
+    name: str, size: int, layer: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    backbone = load_backbone(name, weights="none", seed=3, size=size)
+    cut = backbone.cut(layer)
+    weights = torch.randn(2, int(np.prod(cut.shape)), generator=torch.Generator().manual_seed(1))
+    classifier = Classifier(
+        backbone=backbone, cut=cut, head=linear_head(weights, torch.zeros(2)), classes=("a", "b")
+    )
+    classifier.save(tmp_path)
+
+    loaded = Classifier.load(tmp_path)
+
+    assert loaded.backbone.card == backbone.card
+    for prefix in ("prefix", "suffix"):
+        parts = [each.backbone.split(each.cut)[prefix == "suffix"] for each in (classifier, loaded)]
+        assert [*parts[0].state_dict()] == [*parts[1].state_dict()]
+    paths = sorted(photo_folder.rglob("*.jpg"))[::8]
+    ours, theirs = classifier.predict(paths), loaded.predict(paths)
     assert [p.classes for p in ours] == [p.classes for p in theirs]
     np.testing.assert_allclose(
         [p.probabilities for p in ours], [p.probabilities for p in theirs], rtol=0, atol=1e-5

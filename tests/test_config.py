@@ -15,7 +15,7 @@ _TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 
 @given(
     data=_TEXT,
-    weights=st.sampled_from(["pretrained", "none"]),
+    weights=st.sampled_from(["pretrained", "none"]) | _TEXT,
     layer=_TEXT,
     per_class=st.none() | st.integers(1, 10**6),
     class_weights=st.sampled_from(["none", "balanced"]),
@@ -34,7 +34,7 @@ def test_toml_and_back_is_the_same(
 
 
 def test_every_option_that_is_set_is_written() -> None:
-    text = TrainConfig("photos", per_class=5).to_toml()
+    text = TrainConfig("photos", per_class=5, group="animal", group_pattern="_").to_toml()
 
     assert [line.split(" = ")[0] for line in text.splitlines()] == [
         field.name for field in fields(TrainConfig)
@@ -52,11 +52,11 @@ def test_a_folder_is_all_that_must_be_written(tmp_path: Path) -> None:
 
 def test_all_faults_stand_in_one_error() -> None:
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(3, weights="some", class_weights="heavy", per_class="ten", seed=1.5)  # type: ignore[arg-type]
+        TrainConfig(3, weights=7, class_weights="heavy", per_class="ten", seed=1.5)  # type: ignore[arg-type]
 
     message = str(caught.value)
     assert message == (
-        "data is 3; expected str; weights is 'some'; expected one of pretrained, none; "
+        "data is 3; expected str; weights is 7; expected str; "
         "per_class is 'ten'; expected int; seed is 1.5; expected int; "
         "class_weights is 'heavy'; expected one of none, balanced."
     )
@@ -90,7 +90,8 @@ def test_two_numbers_out_of_range_stand_in_one_error() -> None:
         ("seed = 3", "lacks the key 'data'"),
         ("data = ", "is no TOML"),
         ('data = "photos"\nseed = "three"', "seed is 'three'; expected int"),
-        ('data = "photos"\nweights = "other"', "expected one of pretrained, none"),
+        ('data = "photos"\nclass_weights = "other"', "expected one of none, balanced"),
+        ('data = "photos"\nmax_store = "much"', "max_store: 'much' is no size"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, words: str) -> None:

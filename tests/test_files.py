@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.errors import DiskFullError
+from headstart.errors import ConfigError, DiskFullError
 from headstart.files import (
     TEMPORARY_SUFFIX,
     atomic_write,
     default_store,
     full_disk_explained,
     human_bytes,
+    parse_bytes,
     sha256_of_file,
     temporary_beside,
 )
@@ -189,3 +190,17 @@ def test_the_written_size_is_within_five_percent(n: int) -> None:
     factor = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
     assert abs(float(value) * factor - n) <= 0.05 * n
     assert len(value) <= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("500M", 500_000_000), ("1.5 kB", 1500), ("10 GB", 10**10), ("2t", 2 * 10**12), ("7B", 7)],
+)
+def test_sizes_as_people_write_them(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "1 GiB", "1..5M"])
+def test_what_is_no_size_says_so(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no size"):
+        parse_bytes(text)

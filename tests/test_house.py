@@ -15,8 +15,10 @@ SOURCE = ROOT / "src" / "headstart"
 
 HOMES = {
     "timm": {"backbones"},
+    "huggingface_hub": {"backbones"},
     "torchvision.models": {"backbones"},
-    "torchvision.datasets": set(),
+    "torchvision.datasets": {"datasets"},
+    "datasets": {"datasets"},
     "openvino": {"runtimes"},
     "cyclopts": {"cli"},
     "rich": {"cli"},

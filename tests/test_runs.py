@@ -36,7 +36,7 @@ def _write_all(writer: RunWriter) -> None:
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A finished run's folder."""
-    with new_run(CONFIG, tmp_path / "run", force=False) as writer:
+    with new_run(CONFIG, "photos", tmp_path / "run", force=False) as writer:
         _write_all(writer)
         writer.finish({"test": {"accuracy": 0.5}, "name": "é"})
     return tmp_path / "run"
@@ -86,7 +86,7 @@ def test_no_lock_and_no_temporary_file_is_left(finished: Path) -> None:
 
 def test_a_run_without_its_result_is_unfinished_and_taken_up(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), new_run(CONFIG, folder, force=False) as writer:
+    with pytest.raises(KeyboardInterrupt), new_run(CONFIG, "photos", folder, force=False) as writer:
         _write_all(writer)
         raise KeyboardInterrupt
 
@@ -94,7 +94,7 @@ def test_a_run_without_its_result_is_unfinished_and_taken_up(tmp_path: Path) -> 
         load_run(folder)
     assert f"headstart train --config {folder / 'config.toml'} --out {folder}" in str(caught.value)
 
-    with new_run(CONFIG, folder, force=False) as writer:
+    with new_run(CONFIG, "photos", folder, force=False) as writer:
         assert not (folder / "predictions.parquet").exists()  # what the killed one left is not mixed in
         writer.finish({})
     assert load_run(folder).result == {}
@@ -104,13 +104,13 @@ def test_a_finished_run_is_replaced_by_force_alone(finished: Path) -> None:
     before = (finished / "result.json").read_bytes()
     with (
         pytest.raises(RunError, match=r"holds a finished run\.\n.*--force"),
-        new_run(CONFIG, finished, force=False),
+        new_run(CONFIG, "photos", finished, force=False),
     ):
         pass
     assert (finished / "result.json").read_bytes() == before
 
     (finished / "notes.txt").write_text("mine")
-    with new_run(TrainConfig("other"), finished, force=True) as writer:
+    with new_run(TrainConfig("other"), "photos", finished, force=True) as writer:
         assert sorted(path.name for path in finished.iterdir()) == [
             ".lock",
             "config.toml",
@@ -129,7 +129,7 @@ def test_a_foreign_folder_is_refused_even_by_force(tmp_path: Path, force: bool) 
 
     with (
         pytest.raises(RunError, match="is not empty and holds no run"),
-        new_run(CONFIG, tmp_path, force=force),
+        new_run(CONFIG, "photos", tmp_path, force=force),
     ):
         pass
 
@@ -137,7 +137,7 @@ def test_a_foreign_folder_is_refused_even_by_force(tmp_path: Path, force: bool) 
 
 
 def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
-    with new_run(CONFIG, tmp_path, force=False) as writer:
+    with new_run(CONFIG, "photos", tmp_path, force=False) as writer:
         writer.finish({})
 
     assert load_run(tmp_path).result == {}
@@ -146,7 +146,10 @@ def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(RunError, match="cannot be made"), new_run(CONFIG, tmp_path / "file", force=True):
+    with (
+        pytest.raises(RunError, match="cannot be made"),
+        new_run(CONFIG, "photos", tmp_path / "file", force=True),
+    ):
         pass
 
 
@@ -155,7 +158,7 @@ def test_two_writers_at_once_are_refused(tmp_path: Path, force: bool) -> None:
     with (
         FileLock(tmp_path / ".lock"),
         pytest.raises(RunError, match="Another headstart is writing"),
-        new_run(CONFIG, tmp_path, force=force),
+        new_run(CONFIG, "photos", tmp_path, force=force),
     ):
         pass
 
@@ -163,9 +166,12 @@ def test_two_writers_at_once_are_refused(tmp_path: Path, force: bool) -> None:
 
 
 def test_a_writer_inside_another_is_refused_and_harms_nothing(tmp_path: Path) -> None:
-    with new_run(CONFIG, tmp_path, force=False) as writer:
+    with new_run(CONFIG, "photos", tmp_path, force=False) as writer:
         _write_all(writer)
-        with pytest.raises(RunError, match="Another headstart"), new_run(CONFIG, tmp_path, force=True):
+        with (
+            pytest.raises(RunError, match="Another headstart"),
+            new_run(CONFIG, "photos", tmp_path, force=True),
+        ):
             pass
         assert (tmp_path / "predictions.parquet").exists()
         writer.finish({})
@@ -174,8 +180,8 @@ def test_a_writer_inside_another_is_refused_and_harms_nothing(tmp_path: Path) ->
 def test_folders_are_numbered_by_the_photos_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folders = []
-    for data in ("a/my flowers", "a/my flowers", "b/my flowers/", "pets"):
-        with new_run(TrainConfig(data), None, force=False) as writer:
+    for name in ("my flowers", "my flowers", " my flowers", "pets"):
+        with new_run(CONFIG, name, None, force=False) as writer:
             folders.append(writer.folder.as_posix())
 
     assert folders == ["runs/my-flowers-1", "runs/my-flowers-2", "runs/my-flowers-3", "runs/pets-1"]

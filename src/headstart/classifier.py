@@ -86,7 +86,7 @@ class Classifier:
         Returns:
             One prediction a file, in order; for an unreadable file it holds the reason and no classes.
         """
-        prefix = self.backbone.split(self.cut)[0]
+        prefix = self.backbone.prefix(self.cut)
         runtime = load_runtime(prefix, self.backbone.preprocess, device=choose_device(device))
         stream = stream_features([os.fspath(path) for path in paths], runtime, self.backbone.preprocess)
         return [
@@ -110,7 +110,7 @@ class Classifier:
         Raises:
             DiskFullError: there is no room.
         """
-        prefix = self.backbone.split(self.cut)[0]
+        prefix = self.backbone.prefix(self.cut)
         tensors = {f"prefix.{name}": value.contiguous() for name, value in prefix.state_dict().items()}
         tensors |= {f"head.{name}": value.contiguous() for name, value in self.head.state_dict().items()}
         atomic_write(folder / WEIGHTS_FILE, safetensors.torch.save(tensors))
@@ -163,7 +163,7 @@ class Classifier:
         )
         cut = backbone.cut(description["layer"])
         # The prefix shares its parameters with the network, so loading them here puts them in place.
-        backbone.split(cut)[0].load_state_dict(_part(tensors, "prefix."))
+        backbone.prefix(cut).load_state_dict(_part(tensors, "prefix."))
         head = _part(tensors, "head.")
         return cls(
             backbone=backbone,

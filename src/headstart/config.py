@@ -9,8 +9,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from headstart.errors import ConfigError
+from headstart.files import parse_bytes
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DEFAULT_MAX_STORE = "20G"
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,19 @@ class ExtractConfig:
     """What decides which features there are: the photos, and the network that looks at them.
 
     Attributes:
-        data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`.
-        backbone: Pretrained network; `headstart backbones` lists them.
-        weights: The network's pretrained weights, or none: random ones, as a baseline.
+        data: Folder of photos, `PHOTOS/CLASS/*.jpg` or `PHOTOS/{train,val,test}/CLASS/*.jpg`; a table (CSV,
+            Parquet), archive (zip, tar) or array file (.npz, .p); or the name of a data set.
+        backbone: Pretrained network (also --model, --model_name); `headstart backbones` lists them.
+        weights: The network's `pretrained` weights, a file or folder of weights, or `none`: random ones, as a
+            baseline.
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.
+        split: How to divide the images: auto (as given, else 80/10/10), shares such as 80/10/10 (train, validation,
+            test) or 85/15, or a reference program's protocol: r1, r3 or r5.
+        group: Column of a table that says what belongs together and is never divided by a split.
+        group_pattern: Regular expression on file names (with a / in it: on paths) whose first group, or whole match,
+            says what belongs together.
         per_class: Use at most this many labelled images of each class (test images are kept).
+        max_store: Refuse to store more than this for one extraction, such as 500M or 20G.
         seed: Seed of splits and random weights.
         device: Where the network runs: auto, cpu, cuda or mps.
     """
@@ -30,9 +40,13 @@ class ExtractConfig:
     data: str
     _: KW_ONLY
     backbone: str = DEFAULT_BACKBONE
-    weights: Literal["pretrained", "none"] = "pretrained"
+    weights: str = "pretrained"
     layer: str = "pooled"
+    split: str = "auto"
+    group: str | None = None
+    group_pattern: str | None = None
     per_class: int | None = None
+    max_store: str = DEFAULT_MAX_STORE
     seed: int = 0
     device: str = "auto"
 
@@ -43,6 +57,8 @@ class ExtractConfig:
             value = getattr(self, name, None)
             if isinstance(value, int) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
+        if isinstance(self.max_store, str) and (fault := _size_fault(self.max_store)):
+            faults.append(f"max_store: {fault}")
         if faults:
             raise ConfigError("; ".join(faults) + ".")
 
@@ -113,6 +129,15 @@ def read_config(path: Path) -> TrainConfig:
     if "data" not in values:
         raise ConfigError(f"The config file {path} lacks the key 'data', the folder of photos.")
     return TrainConfig(**values)
+
+
+def _size_fault(text: str) -> str | None:
+    """What is wrong with a size in bytes, or None."""
+    try:
+        parse_bytes(text)
+    except ConfigError as error:
+        return str(error).removesuffix(".")
+    return None
 
 
 def _fault(config: ExtractConfig, name: str) -> str | None:

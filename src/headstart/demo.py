@@ -9,13 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from headstart.config import TrainConfig
-from headstart.datasets import assign_splits, load_dataset, stratified_folds
+from headstart.datasets import Reader, assign_splits, load_dataset, stratified_folds
 from headstart.datasets.materials import write_materials
-from headstart.download import download, unpack_tar
 from headstart.errors import UnreadableImageError
 from headstart.features import Progress
-from headstart.files import default_store
-from headstart.images import Preprocess, decode_image, prepare_image, read_image_file
+from headstart.images import Preprocess, decode_image, prepare_image
 from headstart.jobs import train
 from headstart.runs import Run
 from headstart.training import fit_head
@@ -24,11 +22,6 @@ Name = Literal["materials", "flowers"]
 
 PER_CLASS = (1, 5, 20)
 """Labelled images a class at which the demo compares."""
-
-# The archive that TensorFlow's tutorials use; its checksum as TensorFlow Datasets records it.
-_FLOWERS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
-_FLOWERS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
-_FLOWERS_BYTES = 228_813_984
 
 _FOLDS = 5
 _PIXELS = Preprocess(size=32, resize=32, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -44,23 +37,20 @@ class Comparison:
     pixels: float
 
 
-def prepare_photos(name: Name, folder: Path) -> Path:
-    """Make the demo's folder of photos, or fetch it.
+def prepare_photos(name: Name, folder: Path) -> str:
+    """Make the demo's folder of photos; the flowers are a data set that has a name.
+
+    Returns:
+        What `headstart train` is to be given.
 
     Raises:
         DataError: scikit-image, which carries the photographs of `materials`, is not installed.
-        DownloadError: the flowers cannot be fetched.
     """
     if name == "flowers":
-        place = default_store() / "datasets"
-        place.mkdir(parents=True, exist_ok=True)
-        archive = download(
-            _FLOWERS_URL, place / "flower_photos.tgz", sha256=_FLOWERS_SHA256, size=_FLOWERS_BYTES
-        )
-        return unpack_tar(archive, place / "flower_photos")
+        return "tf_flowers"
     photos = folder / "photos"
     write_materials(photos, plant_broken=True)
-    return photos
+    return str(photos)
 
 
 def compare(main: Run, folder: Path, *, store: Path | None, progress: Progress | None) -> list[Comparison]:
@@ -83,22 +73,23 @@ def compare(main: Run, folder: Path, *, store: Path | None, progress: Progress |
             per_class=k,
             pretrained=accuracy(replace(main.config, per_class=k)),
             random=accuracy(replace(main.config, per_class=k, weights="none")),
-            pixels=pixel_accuracy(main.config.data, k, seed=main.config.seed),
+            pixels=pixel_accuracy(main.config.data, k, seed=main.config.seed, store=store),
         )
         for k in PER_CLASS
     ]
 
 
-def pixel_accuracy(data: str, per_class: int, *, seed: int) -> float:
+def pixel_accuracy(data: str, per_class: int, *, seed: int, store: Path | None = None) -> float:
     """Test accuracy of the same head on raw pixels, 32 x 32 RGB, its strength chosen by cross-validation.
 
     Args:
-        data: folder of photos.
+        data: folder of photos, or the name of a data set.
         per_class: labelled images a class.
         seed: of splits and folds.
+        store: folder of the store, where downloaded data sets lie.
     """
-    listed = load_dataset(data)
-    pixels = [_pixels(path) for path in listed.paths()]
+    listed = load_dataset(data, cache=store)
+    pixels = [_pixels(read) for read in listed.files.readers(listed.names())]
     readable = np.array([values is not None for values in pixels], dtype=bool)
     dataset, _ = assign_splits(listed.subset(readable), seed=seed, per_class=per_class)
     by_name = dict(zip(listed.names(), pixels, strict=True))
@@ -113,10 +104,10 @@ def pixel_accuracy(data: str, per_class: int, *, seed: int) -> float:
     return float((predicted == labels[is_test]).mean())
 
 
-def _pixels(path: str) -> NDArray[np.float32] | None:
+def _pixels(read: Reader) -> NDArray[np.float32] | None:
     """An image's 3,072 values, 0 to 1, or None where it is unreadable."""
     try:
-        image = prepare_image(decode_image(read_image_file(path)), _PIXELS)
+        image = prepare_image(decode_image(read()), _PIXELS)
     except UnreadableImageError:
         return None
     return np.asarray(image.flatten().numpy() / 255, dtype=np.float32)

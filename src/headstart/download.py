@@ -1,18 +1,15 @@
-"""Files from the network: resumed when cut off, checked before they are believed, unpacked with suspicion."""
+"""Files from the network: resumed when cut off, checked before they are believed."""
 
+import hashlib
 import http.client
 import re
-import shutil
-import tarfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,8 +20,6 @@ from headstart.files import (
     full_disk_explained,
     human_bytes,
     replace_durably,
-    sha256_of_file,
-    temporary_beside,
 )
 
 Progress = Callable[[int, int | None], None]
@@ -41,6 +36,23 @@ _HANDLERS = (
     urllib.request.HTTPErrorProcessor,
     urllib.request.UnknownHandler,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checksum:
+    """What the right bytes come to; `kind` is one of hashlib's names."""
+
+    kind: str
+    digest: str
+
+    def of(self, path: Path) -> str:
+        """The same kind of checksum of a file, as lower-case hex digits."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, self.kind).hexdigest()
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file is there and has the right bytes."""
+        return path.is_file() and self.of(path) == self.digest.lower()
 
 
 class _CutOffError(Exception):
@@ -68,7 +80,8 @@ def download(
     url: str,
     destination: Path,
     *,
-    sha256: str,
+    sha256: str | None = None,
+    md5: str | None = None,
     size: int | None,
     on_progress: Progress | None = None,
     timeout: float = 30.0,
@@ -84,6 +97,8 @@ def download(
         url: an http or https address.
         destination: the file to write; its folder is made.
         sha256: the file's sha256 as hex digits.
+        md5: its md5, for files of which nobody has published a sha256. It proves that the bytes have come as they
+            were sent, not that nobody has made another file of the same md5; ignored beside a sha256.
         size: its bytes, None where unknown; no more than that is read.
         on_progress: called after each piece, and with what was there from an earlier call.
         timeout: seconds without a byte after which the connection counts as cut off.
@@ -98,17 +113,18 @@ def download(
             (then they are deleted).
         DiskFullError: there is no room for it.
     """
+    checksum = _checksum(sha256, md5)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} cannot be fetched: expected an http or https address.")
-    if _holds(destination, sha256):
+    if checksum.fits(destination):
         return destination
     source = _Source(url=url, destination=destination, size=size, timeout=timeout)
     lock = destination.with_name(destination.name + ".lock")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if not _holds(destination, sha256):  # another process may have fetched it while this one waited
-                _download_locked(source, sha256, on_progress or _silent, pause)
+            if not checksum.fits(destination):  # another process may have fetched it while this one waited
+                _download_locked(source, checksum, on_progress or _silent, pause)
             # Only now is it safe to remove the lock: whoever comes later finds the file. Windows keeps it.
             with suppress(OSError):
                 lock.unlink()
@@ -121,11 +137,15 @@ def _silent(_done: int, _total: int | None) -> None:
     """Report nothing."""
 
 
-def _holds(path: Path, sha256: str) -> bool:
-    return path.is_file() and sha256_of_file(path) == sha256.lower()
+def _checksum(sha256: str | None, md5: str | None) -> _Checksum:
+    if sha256 is not None:
+        return _Checksum(kind="sha256", digest=sha256)
+    if md5 is None:
+        raise ValueError("a file whose checksum nobody knows is not fetched: give its sha256 or md5")
+    return _Checksum(kind="md5", digest=md5)
 
 
-def _download_locked(source: _Source, sha256: str, on_progress: Progress, pause: float) -> None:
+def _download_locked(source: _Source, checksum: _Checksum, on_progress: Progress, pause: float) -> None:
     part = source.destination.with_name(source.destination.name + ".part")
     with full_disk_explained(source.destination, source.size):
         try:
@@ -135,12 +155,12 @@ def _download_locked(source: _Source, sha256: str, on_progress: Progress, pause:
             if part.stat().st_size == 0:  # nothing to go on from
                 part.unlink()
             raise
-        got = sha256_of_file(part)
-        if got != sha256.lower():
+        got = checksum.of(part)
+        if got != checksum.digest.lower():
             part.unlink()
             raise DownloadError(
                 f"{source.url} brought the wrong bytes for {source.destination.name} and they were deleted: "
-                f"sha256 {got}, expected {sha256}.\n"
+                f"{checksum.kind} {got}, expected {checksum.digest}.\n"
                 "Try once more; if that does not help, the file has changed at its source."
             )
         replace_durably(part, source.destination)
@@ -253,91 +273,10 @@ def _reason(error: Exception) -> str:
 
 
 def _unreachable(source: _Source, reason: str) -> DownloadError:
+    # Somebody may have followed this very advice, with another version of the file.
+    there = " The file of that name which is there has not the right bytes." * source.destination.exists()
     return DownloadError(
-        f"{source.url} could not be fetched: {reason}.\n"
+        f"{source.url} could not be fetched: {reason}.{there}\n"
         f"Try again, or fetch {source.destination.name} by other means and put it into the folder "
         f"{source.destination.parent}."
     )
-
-
-def unpack_tar(archive: Path, destination: Path, *, max_bytes: int = 50_000_000_000) -> Path:
-    """Unpack a tar archive (plain, gz, bz2 or xz) into a new folder that is either whole or not there.
-
-    Only files and folders are taken: an archive with a link, a device or a name that leads out of the folder
-    is refused as a whole. A folder that is there already is taken for whole and left alone.
-
-    Args:
-        archive: the file, as `download` checked it: a tar archive has no checksum of its files.
-        destination: the folder to make; what lies at the archive's top comes to lie in it.
-        max_bytes: what all files may come to, against archives that swell without end.
-
-    Returns:
-        `destination`.
-
-    Raises:
-        DownloadError: the archive is damaged, swells beyond the limit, or was refused.
-        DiskFullError: there is no room for its files.
-    """
-    if destination.is_dir():
-        return destination
-    temporary = temporary_beside(destination)
-    try:
-        with full_disk_explained(destination, None):
-            temporary.mkdir(parents=True)
-            _extract(archive, temporary, max_bytes)
-            _rename_folder(temporary, destination)
-    except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
-        raise DownloadError(
-            f"{archive} cannot be unpacked into {destination}: {error}.\n"
-            "If it is damaged, delete it and fetch it again."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return destination
-
-
-def _extract(archive: Path, folder: Path, max_bytes: int) -> None:
-    total = 0
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            total += member.size
-            # Before it is read: a few bytes of archive can promise, and give, terabytes of zeros.
-            if total > max_bytes:
-                raise DownloadError(
-                    f"{archive} is not unpacked: its files come to more than {human_bytes(max_bytes)}."
-                )
-            if not (member.isreg() or member.isdir()):
-                raise DownloadError(
-                    f"{archive} is not unpacked: {member.name} in it is no file and no folder."
-                )
-            _write_member(tar, member, _place_inside(folder, member.name, archive))
-
-
-def _place_inside(folder: Path, name: str, archive: Path) -> Path:
-    """Give the path of a member, whose name may lead anywhere; no link in the folder can mislead it further."""
-    path = (folder / name.lstrip("/")).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise DownloadError(f"{archive} is not unpacked: {name} in it leads out of the folder.")
-    return path
-
-
-def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """Write a file's bytes or make a folder, and nothing else of what an archive can carry.
-
-    `TarFile.extract` would be as safe with a filter, which the first releases of Python 3.11 do not have.
-    """
-    content = tar.extractfile(member)
-    if content is None:
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with content, path.open("wb") as file:
-        shutil.copyfileobj(content, file)
-
-
-def _rename_folder(temporary: Path, destination: Path) -> None:
-    try:
-        temporary.rename(destination)
-    except OSError:
-        if not destination.is_dir():  # else another process was faster, and its folder is as good
-            raise

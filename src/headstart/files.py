@@ -3,20 +3,43 @@
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
 
-from headstart.errors import DiskFullError
+from headstart.errors import ConfigError, DiskFullError
 
 STORE_VARIABLE = "HEADSTART_STORE"
 TEMPORARY_SUFFIX = ".tmp"
 """What `temporary_beside` ends its names with: such a file, found later, is what a killed process left."""
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStamp:
+    """What the file system says of a file; as long as none of it changes, its content is taken to be the same."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def file_stamp(path: str | os.PathLike[str]) -> FileStamp:
+    """What the file system says of a file now; raises OSError where it says nothing."""
+    status = os.stat(path)  # noqa: PTH116 - once for each of perhaps many files
+    return FileStamp(
+        size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns, inode=status.st_ino
+    )
 
 
 def atomic_write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
@@ -128,3 +151,15 @@ def human_bytes(n: float) -> str:
         size, unit = size / 1000, larger
     digits = 0 if unit == "B" or size >= 9.95 else 1
     return f"{size:.{digits}f} {unit}"
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes as people write it: `500M`, `10 GB`, `0`, in powers of 1000.
+
+    Raises:
+        ConfigError: the text is no size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"{text!r} is no size. Expected a number of bytes such as 500M, 10G or 0.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

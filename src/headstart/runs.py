@@ -82,7 +82,7 @@ class Run:
         return pq.read_table(self.folder / PREDICTIONS_FILE)
 
     def images(self) -> pa.Table:
-        """One row an image of the run: path, class, split, sha256 (hex)."""
+        """One row an image of the run: path, class, split, sha256 (hex), and group where there are groups."""
         return pq.read_table(self.folder / IMAGES_FILE)
 
 
@@ -125,7 +125,7 @@ class RunWriter:
         atomic_write(self.folder / PREDICTIONS_FILE, _parquet(predictions_table(predictions, classes)))
 
     def images(self, rows: Mapping[str, Sequence[str]]) -> None:
-        """One row an image that was used: path, class, split, sha256."""
+        """One row an image that was used: path, class, split, sha256, and its group where there are groups."""
         atomic_write(
             self.folder / IMAGES_FILE,
             _parquet(pa.table({name: list(column) for name, column in rows.items()})),
@@ -155,18 +155,21 @@ class RunWriter:
 
 
 @contextmanager
-def new_run(config: TrainConfig, out: str | os.PathLike[str] | None, *, force: bool) -> Iterator[RunWriter]:
+def new_run(
+    config: TrainConfig, name: str, out: str | os.PathLike[str] | None, *, force: bool
+) -> Iterator[RunWriter]:
     """A folder for a new run, locked against other processes while it is written.
 
     Args:
         config: what makes the run; `config.toml` is written at once.
+        name: of the data set, for the folder's name.
         out: the folder; by default the next free `runs/NAME-k`. One that holds an unfinished run is taken up.
         force: replace a finished run that stands there.
 
     Raises:
         RunError: the folder holds a finished run (without `force`) or something else, or is being written.
     """
-    folder = _next_folder(config.data) if out is None else Path(out)
+    folder = _next_folder(name) if out is None else Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -235,7 +238,7 @@ def _clear(folder: Path) -> None:
 
 def _next_folder(data: str) -> Path:
     """The next free `runs/NAME-k`, made here so that two processes cannot take the same."""
-    name = re.sub(r"[^\w.-]+", "-", Path(data).resolve().name) or "run"
+    name = re.sub(r"[^\w.-]+", "-", data).strip("-") or "run"
     k = 1
     while True:
         folder = Path(_RUNS_FOLDER) / f"{name}-{k}"

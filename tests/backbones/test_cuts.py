@@ -1,5 +1,5 @@
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import timm
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision import models
 
-from headstart.backbones import Backbone, load_backbone
-from headstart.backbones.cuts import CutNetwork
+from headstart.backbones import Backbone, Cut, load_backbone
+from headstart.backbones.cuts import CutNetwork, TracedNetwork
 from headstart.errors import BackboneError
 
 ORDINARY = {
@@ -42,6 +42,11 @@ def build(name: str) -> tuple[nn.Module, int]:
 
 def images(size: int, n: int = 2) -> Tensor:
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def going_on(cuts: Mapping[str, Cut]) -> list[str]:
+    """Names of the cuts that have a suffix."""
+    return [name for name, cut in cuts.items() if cut.goes_on]
 
 
 def seeded(module: nn.Module, x: Tensor) -> Tensor:
@@ -77,9 +82,9 @@ def assert_splits(network: nn.Module, traced: CutNetwork, name: str, x: Tensor, 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_every_cut_splits_bit_for_bit(name: str, training: bool) -> None:
     network, size = build(name)
-    traced = CutNetwork(network, size=size)
+    traced = TracedNetwork(network, size=size)
     assert len(traced.cuts) >= 10
-    for cut in traced.cuts:
+    for cut in going_on(traced.cuts):
         assert_splits(network, traced, cut, images(size), training=training)
 
 
@@ -89,13 +94,13 @@ def test_every_cut_of_the_bundled_network_splits_bit_for_bit(training: bool) -> 
     backbone = load_backbone("tf_efficientnet_lite0")
     x = images(224)
     assert len(backbone.cuts) >= 40
-    for cut in backbone.cuts:
+    for cut in going_on(backbone.cuts):
         assert_splits(backbone.network, backbone._cut_network, cut, x, training=training)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_every_cut_of_a_tiny_network_splits_bit_for_bit(tiny_backbone: Backbone, training: bool) -> None:
-    for cut in tiny_backbone.cuts:
+    for cut in going_on(tiny_backbone.cuts):
         assert_splits(
             tiny_backbone.network, tiny_backbone._cut_network, cut, images(32, 4), training=training
         )
@@ -103,17 +108,17 @@ def test_every_cut_of_a_tiny_network_splits_bit_for_bit(tiny_backbone: Backbone,
 
 def test_auxiliary_outputs_are_kept_out_of_the_cuts() -> None:
     network = models.googlenet(num_classes=7, aux_logits=True, init_weights=False).eval()
-    traced = CutNetwork(network, size=64)
+    traced = TracedNetwork(network, size=64)
     # In training, data leaves for the first auxiliary classifier after inception4a.
     assert "maxpool3" in traced.cuts
     assert "fc" not in traced.cuts
-    for cut in traced.cuts:
+    for cut in going_on(traced.cuts):
         assert_splits(network, traced, cut, images(64), training=False)
 
 
 def test_parts_share_the_parameters(tiny_backbone: Backbone) -> None:
     own = {id(p) for p in tiny_backbone.network.parameters()}
-    for cut in tiny_backbone.cuts.values():
+    for cut in map(tiny_backbone.cuts.__getitem__, going_on(tiny_backbone.cuts)):
         prefix, suffix = tiny_backbone.split(cut)
         first, second = ({id(p): p.numel() for p in part.parameters()} for part in (prefix, suffix))
         assert first.keys() | second.keys() == own
@@ -127,7 +132,7 @@ def test_a_network_is_left_in_the_mode_it_was_in_with_the_state_it_had() -> None
     modes = [module.training for module in network.modules()]
     state = copy.deepcopy(network.state_dict())
     generator = torch.get_rng_state()
-    CutNetwork(network, size=size)
+    TracedNetwork(network, size=size)
     assert [module.training for module in network.modules()] == modes
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -173,11 +178,11 @@ def dags(draw: st.DrawFn) -> list[list[int]]:
 @given(edges=dags())
 def test_cuts_are_the_nodes_without_which_the_output_cannot_be_reached(edges: list[list[int]]) -> None:
     network = Dag(edges).eval()
-    traced = CutNetwork(network, size=4)
-    found = {int(name.removeprefix("ops.")) for name in traced.cuts if name.startswith("ops.")}
+    traced = TracedNetwork(network, size=4)
+    found = {int(name.removeprefix("ops.")) for name in going_on(traced.cuts) if name.startswith("ops.")}
     expected = {i for i in range(len(edges)) if not reachable(edges, i)}
     assert found == expected
-    for name in traced.cuts:
+    for name in going_on(traced.cuts):
         assert_splits(network, traced, name, images(4), training=False)
 
 
@@ -198,10 +203,10 @@ class InPlace(nn.Module):
 
 def test_operations_that_only_change_their_argument_are_kept() -> None:
     network = InPlace().eval()
-    traced = CutNetwork(network, size=4)
+    traced = TracedNetwork(network, size=4)
     # `second` is none: `y.add_(x)` carries `first` around it.
-    assert set(traced.cuts) == {"first", "third"}
-    for name in traced.cuts:
+    assert set(going_on(traced.cuts)) == {"first", "third"}
+    for name in going_on(traced.cuts):
         assert_splits(network, traced, name, images(4), training=False)
 
 
@@ -218,7 +223,7 @@ class InPlaceFirst(nn.Module):
 
 def test_an_in_place_operation_first_in_the_suffix_leaves_the_features_alone() -> None:
     network = InPlaceFirst().eval()
-    traced = CutNetwork(network, size=4)
+    traced = TracedNetwork(network, size=4)
     assert_splits(network, traced, "conv", images(4), training=False)
 
 
@@ -229,12 +234,12 @@ class Untraceable(nn.Module):
 
 def test_a_network_that_cannot_be_traced_says_so() -> None:
     with pytest.raises(BackboneError, match="Untraceable cannot be traced, so it has no cuts"):
-        CutNetwork(Untraceable(), size=4)
+        TracedNetwork(Untraceable(), size=4)
 
 
 def test_a_modules_name_means_its_last_cut() -> None:
     network, size = build("resnet18")
-    traced = CutNetwork(network, size=size)
+    traced = TracedNetwork(network, size=size)
     assert traced.resolve("layer4").name == "layer4.1.relu_1"
     assert traced.resolve("layer4.1.relu_1").name == "layer4.1.relu_1"
     assert traced.resolve("avgpool").shape == (512, 1, 1)
@@ -242,7 +247,7 @@ def test_a_modules_name_means_its_last_cut() -> None:
 
 def test_a_layer_around_which_data_flows_is_refused() -> None:
     network, size = build("resnet18")
-    traced = CutNetwork(network, size=size)
+    traced = TracedNetwork(network, size=size)
     with pytest.raises(BackboneError, match=r"Layer 'layer4.1.conv1' is no cut: data flows around it"):
         traced.resolve("layer4.1.conv1")
 
@@ -250,4 +255,4 @@ def test_a_layer_around_which_data_flows_is_refused() -> None:
 def test_an_unknown_layer_gets_the_nearest_names() -> None:
     network, size = build("resnet18")
     with pytest.raises(BackboneError, match=r"There is no layer 'layer44'\. Nearest cuts: .*layer4"):
-        CutNetwork(network, size=size).resolve("layer44")
+        TracedNetwork(network, size=size).resolve("layer44")

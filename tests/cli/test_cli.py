@@ -285,6 +285,16 @@ def test_backbones_are_listed(capsys) -> None:
     assert "here" in out
 
 
+def test_a_part_of_a_name_lists_all_that_hold_it(capsys) -> None:
+    overview = _done(capsys, "backbones")
+    listed = _done(capsys, "backbones", "mobilenet_v3")
+
+    assert "torchvision/squeezenet1_1" in overview
+    assert "mobilenet" not in overview.partition("more of")[0]
+    assert "torchvision/mobilenet_v3_large.imagenet1k_v1" in listed
+    assert "resnet" not in listed
+
+
 def test_one_backbones_layers_are_listed(capsys) -> None:
     out = _done(capsys, "backbones", "tf_efficientnet_lite0")
 
@@ -360,3 +370,25 @@ def test_the_programs_exit_code_is_mains(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["demo", "train", "predict", "evaluate", "backbones", "cache"])
 def test_every_command_has_help(command: str, capsys) -> None:
     assert "Usage" in _done(capsys, command, "--help")
+
+
+@pytest.mark.parametrize("flag", ["--backbone", "--model", "--model_name", "--model-name"])
+def test_other_programs_names_of_the_backbone(
+    photo_folder: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    for arguments in ([flag, "no_such_network"], [f"{flag}=no_such_network"]):
+        assert main(["train", str(photo_folder), *arguments]) == 2
+        assert "no backbone 'no_such_network'" in capsys.readouterr().err
+
+
+def test_features_over_the_limit_are_refused_with_their_size(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(photo_folder), "--weights", "none", "--out", str(tmp_path / "run")]
+
+    assert main([*arguments, "--layer", "bn1", "--max-store", "30M"]) == 2
+    words = capsys.readouterr().err
+    # 24 images of 32 x 112 x 112 float32
+    assert "24 images" in words
+    assert "38.5 MB" in words or "39 MB" in words
+    assert "--max-store 1G" in words

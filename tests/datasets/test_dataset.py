@@ -4,13 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headstart.datasets import SCHEMA, ImageDataset, make_table
+from headstart.datasets import SCHEMA, DiskFiles, ImageDataset, make_table
 
 
 @pytest.fixture
 def dataset() -> ImageDataset:
     table = make_table(["a/1.jpg", "a/2.jpg", "c/3.jpg"], [0, 0, 2], ["train", None, "test"])
-    return ImageDataset(name="three", root=Path("/photos"), table=table, classes=("a", "b", "c"))
+    return ImageDataset(
+        name="three", files=DiskFiles(root=Path("/photos")), table=table, classes=("a", "b", "c")
+    )
 
 
 def test_reads_by_split(dataset: ImageDataset) -> None:
@@ -27,7 +29,7 @@ def test_reads_by_split(dataset: ImageDataset) -> None:
 
 def test_paths_can_be_opened(dataset: ImageDataset) -> None:
     assert [Path(path) for path in dataset.paths("test")] == [Path("/photos/c/3.jpg")]
-    bare = ImageDataset(name="bare", root=None, table=dataset.table, classes=dataset.classes)
+    bare = ImageDataset(name="bare", table=dataset.table, classes=dataset.classes)
     assert bare.paths() == ["a/1.jpg", "a/2.jpg", "c/3.jpg"]
 
 
@@ -55,10 +57,10 @@ def test_splits_can_be_replaced(dataset: ImageDataset) -> None:
 
 def test_other_tables_are_refused() -> None:
     with pytest.raises(ValueError, match="expected the columns"):
-        ImageDataset(name="x", root=None, table=pa.table({"path": ["a"]}), classes=("a",))
+        ImageDataset(name="x", table=pa.table({"path": ["a"]}), classes=("a",))
 
 
 def test_a_row_costs_little_more_than_its_path() -> None:
     n = 10_000
     table = make_table([f"class/{i:06d}.jpg" for i in range(n)], np.zeros(n, np.int32), ["train"] * n)
-    assert table.nbytes < n * (len("class/000000.jpg") + 12)
+    assert table.nbytes < n * (len("class/000000.jpg") + 16)

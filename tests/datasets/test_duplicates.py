@@ -5,7 +5,7 @@ from headstart.datasets import ImageDataset, Overlap, make_table, overlapping_la
 
 def dataset(labels: list[int], splits: list[str | None]) -> ImageDataset:
     table = make_table([f"{row}.jpg" for row in range(len(labels))], labels, splits)
-    return ImageDataset(name="x", root=None, table=table, classes=("ant", "bee", "cat"))
+    return ImageDataset(name="x", table=table, classes=("ant", "bee", "cat"))
 
 
 def test_contents_with_several_labels_are_named() -> None:

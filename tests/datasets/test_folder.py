@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.datasets import load_dataset
+from headstart.datasets import DiskFiles, load_dataset
 from headstart.errors import DataError
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)  # enough for a listing, which decodes nothing
@@ -50,7 +50,7 @@ class TestLayouts:
         dataset = load_dataset(tmp_path)
         assert dataset.classes == ("Cat", "ant", "dog")
         assert dataset.names() == sorted(dataset.names())
-        assert (dataset.name, dataset.root, dataset.splits) == (tmp_path.name, tmp_path, ())
+        assert (dataset.name, dataset.files, dataset.splits) == (tmp_path.name, DiskFiles(root=tmp_path), ())
 
     @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val", "VALIDATION"])
     def test_split_folders(self, tmp_path: Path, val: str) -> None:
@@ -229,9 +229,9 @@ class TestComplaints:
     def test_images_without_class_folders(self, tmp_path: Path) -> None:
         plant(tmp_path, "1.jpg", "2.jpg")
         assert "beside no class folder (2 of them). Expected PHOTOS/CLASS" in complaint(tmp_path)
-        assert "several labels" not in complaint(tmp_path)
+        assert "give that file" not in complaint(tmp_path)
         plant(tmp_path, "labels.csv", content=b"1.jpg,cat dog")
-        assert "(labels.csv), or several labels for an image, cannot be read yet" in complaint(tmp_path)
+        assert "If labels.csv says what each of them shows, give that file" in complaint(tmp_path)
 
     def test_images_loose_in_a_split(self, tmp_path: Path) -> None:
         plant(tmp_path, "seg_train/1.jpg", "seg_test/a/1.jpg")

@@ -24,7 +24,7 @@ def test_a_folder_is_the_default_and_has_a_scheme(photos: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("source", "kind"), [("hf://beans/train", "hf"), ("s3://bucket/photos", "s3"), ("cifar:10", "cifar")]
+    ("source", "kind"), [("gs://bucket/photos", "gs"), ("s3://bucket/photos", "s3"), ("mnist:10", "mnist")]
 )
 def test_unknown_kinds_are_named(source: str, kind: str) -> None:
     with pytest.raises(DataError, match=f"Unknown kind of data set '{kind}'.*known: folder"):

@@ -28,7 +28,7 @@ def dataset(**counts: list[int]) -> ImageDataset:
     ]
     paths, labels, splits = zip(*rows, strict=True)
     classes = tuple(f"class {label}" for label in range(max(labels) + 1))
-    return ImageDataset(name="x", root=None, table=make_table(paths, labels, splits), classes=classes)
+    return ImageDataset(name="x", table=make_table(paths, labels, splits), classes=classes)
 
 
 def sizes(images: ImageDataset) -> dict[str, list[int]]:

@@ -13,13 +13,15 @@ from torchvision.transforms import v2
 
 from headstart.errors import ConfigError
 from headstart.images import Preprocess, decode_image, decoder_identity, normalise, prepare_image
-from headstart.images.preprocess import Interpolation
+from headstart.images.preprocess import Interpolation, ResizeMode
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
-def preprocess(size: int = 24, resize: int = 28, interpolation: Interpolation = "bicubic") -> Preprocess:
-    return Preprocess(size=size, resize=resize, interpolation=interpolation, **IMAGENET)
+def preprocess(
+    size: int = 24, resize: int = 28, interpolation: Interpolation = "bicubic", mode: ResizeMode = "crop"
+) -> Preprocess:
+    return Preprocess(size=size, resize=resize, interpolation=interpolation, resize_mode=mode, **IMAGENET)
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -30,7 +32,8 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
 def by_torchvision(pixels: np.ndarray, wanted: Preprocess) -> torch.Tensor:
     """The plain pipeline: Pillow's resize by way of torchvision's transforms."""
     mode = v2.InterpolationMode(wanted.interpolation)
-    steps = v2.Compose([v2.Resize(wanted.resize, mode), v2.CenterCrop(wanted.size), v2.PILToTensor()])
+    resize = wanted.resize if wanted.resize_mode == "crop" else [wanted.resize] * 2
+    steps = v2.Compose([v2.Resize(resize, mode), v2.CenterCrop(wanted.size), v2.PILToTensor()])
     result: torch.Tensor = steps(Image.fromarray(pixels))
     return result
 
@@ -45,6 +48,25 @@ def test_equals_resize_and_centre_crop(interpolation: Interpolation, height: int
     pixels = photo(height, width)
     difference = prepare_image(pixels, wanted).int() - by_torchvision(pixels, wanted).int()
     assert difference.abs().max() <= 1  # fixed-point arithmetic against Pillow's: a level here and there
+
+
+@pytest.mark.parametrize("resize", [24, 28])
+@pytest.mark.parametrize(
+    ("height", "width"), [(40, 60), (61, 40), (24, 24), (10, 14), (150, 1000), (1, 1), (9, 170)]
+)
+def test_squash_equals_resizing_both_sides(resize: int, height: int, width: int) -> None:
+    wanted = preprocess(resize=resize, mode="squash")
+    pixels = photo(height, width)
+    difference = prepare_image(pixels, wanted).int() - by_torchvision(pixels, wanted).int()
+    assert difference.abs().max() <= 1
+
+
+def test_squash_sees_the_whole_photo() -> None:
+    pixels = np.zeros((20, 400, 3), dtype=np.uint8)
+    pixels[:, :200] = 255
+    prepared = prepare_image(pixels, preprocess(resize=24, mode="squash"))
+    assert prepared[:, :, :11].min() > 250
+    assert prepared[:, :, 13:].max() < 5
 
 
 @settings(max_examples=60, deadline=None)
@@ -128,6 +150,15 @@ def test_normalise_is_the_formula(layout: torch.memory_format) -> None:
 def test_a_preprocess_survives_json() -> None:
     original = preprocess()
     assert Preprocess.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+    squashed = preprocess(mode="squash")
+    assert Preprocess.from_dict(json.loads(json.dumps(squashed.to_dict()))) == squashed != original
+
+
+def test_what_was_stored_before_there_was_a_resize_mode_keeps_its_meaning() -> None:
+    # The dictionary stands in the feature store's key and in saved classifiers.
+    assert preprocess().to_dict().keys() == {"size", "resize", "interpolation", "mean", "std"}
+    assert preprocess(mode="squash").to_dict()["resize_mode"] == "squash"
+    assert Preprocess.from_dict(preprocess().to_dict() | {"resize_mode": "crop"}) == preprocess()
 
 
 GOOD = preprocess().to_dict()
@@ -146,6 +177,8 @@ GOOD = preprocess().to_dict()
         GOOD | {"size": 29},
         GOOD | {"interpolation": "nearest"},
         GOOD | {"interpolation": ["bicubic"]},
+        GOOD | {"resize_mode": "border"},
+        GOOD | {"resize_mode": None},
         GOOD | {"mean": [0.5, 0.5]},
         GOOD | {"mean": 0.5},
         GOOD | {"mean": [0.5, 0.5, float("nan")]},

@@ -17,6 +17,7 @@ from headstart.backbones import Backbone
 from headstart.config import TrainConfig
 from headstart.errors import BackboneError, DataError, RunError
 from headstart.jobs import train
+from headstart.metrics import GROUPED_INTERVAL
 from headstart.runs import Run, load_run
 
 DrawPhotos = Callable[..., Path]
@@ -354,3 +355,26 @@ def test_progress_is_told_in_images(photo_folder: Path, tmp_path: Path) -> None:
 
     assert told[-1] == (24, 24)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_belongs_together_is_never_divided_and_widens_the_interval(
+    tmp_path: Path, draw_photos: DrawPhotos
+) -> None:
+    photos = draw_photos(tmp_path / "photos", per_class=24)
+    for path in sorted(photos.glob("*/*.jpg")):  # six animals of four photos in each class
+        path.rename(path.with_name(f"{path.parent.name}{int(path.stem) // 4}_{path.stem}.jpg"))
+
+    run = train(TrainConfig(str(photos), group_pattern="(.+)_"), out=tmp_path / "run")
+
+    rows = run.images().to_pylist()
+    assert {row["group"] for row in rows} == {f"{name}{k}" for name in CLASSES for k in range(6)}
+    splits = {
+        group: {row["split"] for row in rows if row["group"] == group} for group in (r["group"] for r in rows)
+    }
+    assert all(len(found) == 1 for found in splits.values())
+    assert "no group divided" in run.result["choice"]["rule"]
+    assert run.result["test"]["interval"] == GROUPED_INTERVAL
+    low, high = run.result["test"]["accuracy_ci95"]
+    assert high - low > 0.2
+    assert load_run(run.folder).config.group_pattern == "(.+)_"

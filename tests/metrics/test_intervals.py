@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import DataError
-from headstart.metrics import wilson_interval
+from headstart.metrics import cluster_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,30 @@ def test_more_confidence_is_wider() -> None:
 def test_impossible_counts(correct: int, n: int) -> None:
     with pytest.raises(DataError):
         wilson_interval(correct, n)
+
+
+class TestClusters:
+    def test_the_same_as_resampling_by_hand(self) -> None:
+        rng = np.random.default_rng(3)
+        groups = np.repeat(np.arange(40), rng.integers(1, 30, 40))
+        correct = rng.random(len(groups)) < np.repeat(rng.random(40), np.bincount(groups))
+        low, high = cluster_interval(correct, groups)
+        resampled = [
+            np.concatenate([correct[groups == g] for g in rng.integers(0, 40, 40)]).mean()
+            for _ in range(4000)
+        ]
+        assert (low, high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])), abs=0.015)
+        wilson = wilson_interval(int(correct.sum()), len(correct))
+        assert high - low > 2 * (wilson[1] - wilson[0])
+
+    @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=40))
+    @settings(max_examples=25, deadline=None)
+    def test_never_narrower_than_wilson_and_whatever_the_order(self, images: list[tuple[bool, int]]) -> None:
+        correct, groups = (np.array(column) for column in zip(*images, strict=True))
+        low, high = cluster_interval(correct, groups)
+        inner = wilson_interval(int(correct.sum()), len(correct))
+        assert 0 <= low <= inner[0] <= inner[1] <= high <= 1
+        assert cluster_interval(correct[::-1], 7 * groups[::-1] + 3) == (low, high)
+
+    def test_one_group_says_nothing(self) -> None:
+        assert cluster_interval(np.array([True, False]), np.array([4, 4])) == (0.0, 1.0)

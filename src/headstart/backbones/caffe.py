@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from headstart.backbones.card import BackboneCard
+from headstart.backbones.source import BackboneSource
 from headstart.errors import BackboneError
 from headstart.images import Preprocess
 from headstart.safe_pickle import load_npy
@@ -165,7 +166,7 @@ def _pooling() -> nn.MaxPool2d:
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)
 
 
-class CaffeSource:
+class CaffeSource(BackboneSource):
     """The networks that were first trained in Caffe; their weights come from files of the user's."""
 
     def cards(self) -> list[BackboneCard]:
@@ -217,7 +218,7 @@ def _card(name: str, network: _Network) -> BackboneCard:
         preprocess=network.preprocess,
         licence=network.licence,
         parameters=network.parameters,
-        weights_sha256="",
+        weights_sha256=None,
         weights_here=False,
         get_weights=f"--weights {network.file}",
         aliases=network.aliases,

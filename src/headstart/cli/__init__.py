@@ -28,6 +28,9 @@ Begin with `headstart demo`, or with `headstart train PHOTOS`, where PHOTOS hold
 Add `--debug` to any command to see the traceback of an error.
 """
 
+# Other programs' names of the same options.
+_OTHER_NAMES = {"--model": "--backbone", "--model-name": "--backbone", "--model_name": "--backbone"}
+
 
 def _config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Options that are not on the command line come from the file that `--config` names."""
@@ -67,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = _build_app()(
-            [token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False
+            [_translate(token) for token in tokens if token != "--debug"],
+            exit_on_error=False,
+            print_error=False,
         )
     except KeyboardInterrupt:
         err.print("interrupted; every feature extracted so far is kept in the store")
@@ -78,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_error(str(error))
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _translate(token: str) -> str:
+    """`--model_name=vgg` as `--backbone=vgg`."""
+    name, equals, value = token.partition("=")
+    return _OTHER_NAMES.get(name, name) + equals + value
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

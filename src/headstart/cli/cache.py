@@ -1,7 +1,6 @@
 """`headstart cache`: care of the feature store."""
 
 import json
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +9,12 @@ from cyclopts import App
 from rich.table import Table
 
 from headstart.cli.console import out
-from headstart.errors import ConfigError
-from headstart.files import human_bytes
+from headstart.files import human_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from headstart.features import FeatureStore, StoreCheck
 
 app = App(name="cache", help="List, verify, repair and prune the feature store.")
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @app.default
@@ -85,7 +82,7 @@ def prune(keep: str, /, *, store: Path | None = None) -> int:
         keep: How much may stay, such as 500M, 10G or 0.
         store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
     """
-    shards, size = _open(store).prune(_bytes(keep))
+    shards, size = _open(store).prune(parse_bytes(keep))
     out.print(f"removed {shards} shards, {human_bytes(size)}")
     return 0
 
@@ -102,11 +99,3 @@ def _show(found: "StoreCheck") -> None:
         f"damaged: {found.bad_shards} shards, {found.bad_rows} rows; not in the index: {found.unindexed_shards}; "
         f"missing: {found.missing_shards}; left temporary files: {found.temporary_files}"
     )
-
-
-def _bytes(text: str) -> int:
-    """`500M` as 500,000,000."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ConfigError(f"{text!r} is no size. Expected a number of bytes such as 500M, 10G or 0.")
-    return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -8,12 +8,15 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
@@ -40,9 +43,52 @@ class ExtractionBar:
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` images are behind us."""
         if not self._started or done < self._progress.tasks[0].completed:
+            self._progress.start()  # only now: two bars cannot be shown at once, and a download may come before
             self._progress.reset(self._task, total=total, completed=done)
             self._started = True
         self._progress.update(self._task, completed=done, total=total)
+
+
+class DownloadBar:
+    """Shows how far a download is; each file that a data set consists of has its turn, then the bar is gone."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` of `total` bytes are there; the total is None where nobody knows."""
+        if self._progress is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+            # What an earlier try has left does not count towards the speed.
+            self._task = self._progress.add_task("download", total=total, completed=done)
+            self._progress.start()
+        self._progress.update(self._task, completed=done, total=total)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+@contextmanager
+def download_bar() -> Iterator[DownloadBar]:
+    """A progress bar with bytes/s that appears with the first byte; no other bar may be shown at that time."""
+    bar = DownloadBar()
+    try:
+        yield bar
+    finally:
+        bar.close()
 
 
 @contextmanager
@@ -55,8 +101,11 @@ def extraction_bar() -> Iterator[ExtractionBar]:
         _ImagesPerSecond(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    try:
         yield ExtractionBar(progress)
+    finally:
+        progress.stop()
 
 
 def show_warnings() -> None:

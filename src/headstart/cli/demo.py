@@ -28,7 +28,7 @@ def demo(
     from headstart.runs import load_run
 
     photos = prepare_photos(name, folder)
-    config = TrainConfig(str(photos))
+    config = TrainConfig(photos)
     out.print(f"[bold]$ headstart train {photos} --out {folder / 'run'}[/bold]")
     train(config, out_folder=folder / "run", force=True, store=store)
     first = load_run(folder / "run")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from headstart.cli.console import extraction_bar, out, percent, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, percent, show_note
 
 
 def evaluate(
@@ -16,6 +16,8 @@ def evaluate(
     *,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
+    group: str | None = None,
+    group_pattern: str | None = None,
     device: str = "auto",
     store: Path | None = None,
 ) -> int:
@@ -26,14 +28,25 @@ def evaluate(
         photos: A folder of class folders; where it has a test part, that is judged.
         json_: Print the figures as JSON.
         csv_: Write one row an image to this file: path, true, predicted, probability of each class.
+        group: Column of a table that says what belongs together; the interval takes account of it.
+        group_pattern: Regular expression on file names that says so, as in `headstart train`.
         device: Where the network runs: auto, cpu, cuda or mps.
         store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
     """
     from headstart.jobs import evaluate as evaluate_run
     from headstart.runs import write_predictions_csv
 
-    with extraction_bar() as bar:
-        evaluation = evaluate_run(run, photos, store=store, device=device, progress=bar)
+    with extraction_bar() as bar, download_bar() as downloads:
+        evaluation = evaluate_run(
+            run,
+            photos,
+            group=group,
+            group_pattern=group_pattern,
+            store=store,
+            device=device,
+            progress=bar,
+            downloads=downloads,
+        )
     if csv_ is not None:
         write_predictions_csv(csv_, evaluation.predictions, evaluation.classes)
     for problem in evaluation.problems:
@@ -47,7 +60,7 @@ def evaluate(
     low, high = scores.accuracy_ci95
     out.print(
         f"[bold]{percent(scores.accuracy)} of {scores.n} images right[/bold] "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}; sampling of the test set only), {evaluation.part}"
+        f"({100 * low:.1f} to {100 * high:.1f}: {scores.interval}), {evaluation.part}"
     )
     out.print(
         f"balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 {scores.macro_f1:.3f}, "

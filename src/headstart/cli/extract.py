@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from headstart.cli.console import extraction_bar, out, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, show_note
 from headstart.config import ExtractConfig
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def extract(
     from headstart import jobs
 
     job = jobs.extract_bottleneck if format_ == "bottleneck" else jobs.extract
-    with extraction_bar() as bar:
-        made = job(options, out_path, store=store, progress=bar)
+    with extraction_bar() as bar, download_bar() as downloads:
+        made = job(options, out_path, store=store, progress=bar, downloads=downloads)
     show_extracted(made)
     return 0
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from headstart.cli.console import extraction_bar, out, percent, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, percent, show_note
 from headstart.config import TrainConfig
 
 
@@ -28,8 +28,8 @@ def train(
     """
     from headstart.jobs import train as train_run
 
-    with extraction_bar() as bar:
-        run = train_run(options, out=out_folder, force=force, store=store, progress=bar)
+    with extraction_bar() as bar, download_bar() as downloads:
+        run = train_run(options, out=out_folder, force=force, store=store, progress=bar, downloads=downloads)
     result = run.result
     images, seconds, test = result["images"], result["seconds"], result["test"]
     for warning in result["warnings"]:
@@ -47,7 +47,7 @@ def train(
     low, high = test["accuracy_ci95"]
     out.print(
         f"[bold]test      {percent(test['accuracy'])} of {test['n']} images right[/bold] "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}; sampling of the test set only)"
+        f"({100 * low:.1f} to {100 * high:.1f}: {test['interval']})"
     )
     out.print(f"report    {run.report}", markup=False)
     out.print(f"predict   headstart predict {run.folder} PHOTO", markup=False)

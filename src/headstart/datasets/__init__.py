@@ -3,8 +3,14 @@
 from headstart.datasets.arrays import dataset_from_arrays
 from headstart.datasets.dataset import SCHEMA, SPLITS, ImageDataset, Problem, Split, make_table
 from headstart.datasets.duplicates import Overlap, overlapping_labels, shared_between_splits
+from headstart.datasets.files import DiskFiles, HeldFiles, ImageFiles, Reader, read_image
+from headstart.datasets.groups import group_by_pattern
 from headstart.datasets.loose import list_images
-from headstart.datasets.sources import SOURCES, DataSource, load_dataset
+from headstart.datasets.named import NAMED, NamedSet
+from headstart.datasets.options import ReadOptions
+from headstart.datasets.pixels import ArrayFiles, JoinedFiles, encode_ppm
+from headstart.datasets.protocols import parse_protocol
+from headstart.datasets.sources import SOURCES, DataSource, full_location, load_dataset
 from headstart.datasets.splits import (
     FEW_IMAGES,
     Choice,
@@ -17,24 +23,38 @@ from headstart.datasets.splits import (
 
 __all__ = [
     "FEW_IMAGES",
+    "NAMED",
     "SCHEMA",
     "SOURCES",
     "SPLITS",
+    "ArrayFiles",
     "Choice",
     "DataSource",
+    "DiskFiles",
+    "HeldFiles",
     "ImageDataset",
+    "ImageFiles",
+    "JoinedFiles",
+    "NamedSet",
     "Overlap",
     "Problem",
+    "ReadOptions",
+    "Reader",
     "Split",
     "SplitRecord",
     "assign_splits",
     "balanced_weights",
     "dataset_from_arrays",
+    "encode_ppm",
+    "full_location",
+    "group_by_pattern",
     "imbalance",
     "list_images",
     "load_dataset",
     "make_table",
     "overlapping_labels",
+    "parse_protocol",
+    "read_image",
     "shared_between_splits",
     "stratified_folds",
 ]

@@ -40,7 +40,6 @@ def dataset_from_arrays(
     number = {label: index for index, label in enumerate(distinct)}
     return ImageDataset(
         name=name,
-        root=None,
         table=make_table(
             [_path_text(path) for path in paths], [number[label] for label in values], [split] * len(values)
         ),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from headstart.datasets.files import DiskFiles, ImageFiles
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
@@ -19,6 +19,7 @@ _FIELDS: Final[list[pa.Field[Any]]] = [
     pa.field("path", pa.string(), nullable=False),
     pa.field("label", pa.int32(), nullable=False),
     pa.field("split", pa.dictionary(pa.int8(), pa.string())),
+    pa.field("group", pa.dictionary(pa.int32(), pa.string())),
 ]
 SCHEMA: Final = pa.schema(_FIELDS)
 """The columns of an `ImageDataset`'s table."""
@@ -43,10 +44,12 @@ class ImageDataset:
 
     Attributes:
         name: what to call it in reports.
-        root: the folder that relative paths start from; None where paths stand for themselves.
+        files: where the images' bytes are read from.
         table: one row for each image, sorted by path where it was listed from a folder. Columns: ``path``
-            (string, relative to `root`, with ``/`` on every system), ``label`` (int32, an index into
-            `classes`), ``split`` (train, val or test; null while no split has been made).
+            (string, what `files` knows the image by, with ``/`` on every system), ``label`` (int32, an index
+            into `classes`), ``split`` (train, val or test; null while no split has been made), ``group`` (what
+            belongs together, such as the frames of one sign or the photos of one animal, and is never divided
+            by a split; null in every row where nothing is known of groups).
         classes: names, in the order of the labels; every one is kept even where a subset has no image of it.
         problems: files known to be unreadable without decoding them.
         passed_over: how many other files and hidden folders the listing came upon.
@@ -54,7 +57,7 @@ class ImageDataset:
     """
 
     name: str
-    root: Path | None
+    files: ImageFiles = dataclasses.field(default_factory=DiskFiles)
     table: pa.Table = dataclasses.field(repr=False)
     classes: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
@@ -98,11 +101,16 @@ class ImageDataset:
         return [str(name) for name in self.table["path"].take(self.rows(split)).to_pylist()]
 
     def paths(self, split: Split | None = None) -> list[str]:
-        """Give paths that can be opened, in the same order as `labels`."""
-        if self.root is None:
-            return self.names(split)
-        root = os.fspath(self.root)
-        return [os.path.join(root, name) for name in self.names(split)]  # noqa: PTH118 - 5 x a Path's cost
+        """Give the places of the images, in the same order as `labels`: for files, paths that can be opened."""
+        return [self.files.place(name) for name in self.names(split)]
+
+    def groups(self) -> npt.NDArray[np.int64] | None:
+        """Give each row's group as a number, (n,) int64 from 0; None where nothing is known of groups."""
+        column = self.table["group"]
+        if column.null_count:
+            return None
+        _, numbers = np.unique(np.array(column.to_pylist(), dtype=np.str_), return_inverse=True)
+        return np.asarray(numbers, dtype=np.int64)
 
     def counts(self, split: Split | None = None) -> npt.NDArray[np.int64]:
         """Count the images of each class in one split, or in all: (n_classes,) int64."""
@@ -117,7 +125,13 @@ class ImageDataset:
         if wrong := set(names) - {*SPLITS, None}:
             raise ValueError(f"splits are {', '.join(SPLITS)}; got {wrong}")
         return dataclasses.replace(
-            self, table=self.table.set_column(2, SCHEMA.field(2), _split_column(names))
+            self, table=self.table.set_column(2, SCHEMA.field(2), _text_column(names, pa.int8()))
+        )
+
+    def with_groups(self, names: Sequence[str]) -> ImageDataset:
+        """Give the same images other groups: for each row the name of what it belongs to."""
+        return dataclasses.replace(
+            self, table=self.table.set_column(3, SCHEMA.field(3), _text_column(names, pa.int32()))
         )
 
 
@@ -125,16 +139,22 @@ def make_table(
     paths: Sequence[str],
     labels: Sequence[int] | npt.NDArray[np.integer],
     splits: Iterable[str | None],
+    groups: Iterable[str] | None = None,
 ) -> pa.Table:
-    """Make an `ImageDataset`'s table of its columns, all of one length."""
+    """Make an `ImageDataset`'s table of its columns, all of one length; without groups that column is null."""
     columns: list[pa.Array[Any]] = [
         pa.array(paths, pa.string()),
         pa.array(labels, pa.int32()),
-        _split_column(splits),
+        _text_column(splits, pa.int8()),
+        _text_column([None] * len(paths) if groups is None else groups, pa.int32()),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _split_column(splits: Iterable[str | None]) -> pa.Array[Any]:
-    names = pa.array(list(splits), pa.string()).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(names.indices.cast(pa.int8()), names.dictionary)
+def _text_column(values: Iterable[str | None], index: pa.DataType) -> pa.Array[Any]:
+    """Texts of which there are few, as a dictionary with indices of that type."""
+    texts = pa.array(
+        values if isinstance(values, Sequence) else list(values), pa.string()
+    ).dictionary_encode()
+    indices: Any = texts.indices.cast(index)
+    return pa.DictionaryArray.from_arrays(indices, texts.dictionary)

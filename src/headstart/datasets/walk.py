@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,8 @@ from headstart.images import IMAGE_SUFFIXES, SNIFF_BYTES, file_reason, sniff_ima
 
 # Droppings of operating systems and archivers, besides all that begins with a dot.
 _DROPPINGS: Final = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
+NOT_UTF8: Final = "its name is not valid UTF-8: rename it"
+"""The fault of a file whose name `is_utf8` denies."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -32,17 +36,41 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DiskTree:
+    """The folders and files below one on disk; see `headstart.datasets.layout.Tree`."""
+
+    root: Path
+
+    def shown(self, folder: str) -> str:
+        """The folder's path."""
+        return printable(str(self.root / folder))
+
+    def aliases(self, folder: str) -> set[str]:
+        """The folder's name, and the name of what it links to."""
+        path = self.root / folder
+        return {path.name, path.resolve().name}
+
+    def folders(self, folder: str) -> list[str]:
+        """The names of the visible folders, and links to folders, directly within one, sorted."""
+        entries = _scan(os.fspath(self.root / folder))
+        return sorted(entry.name for entry in entries if _is_visible_folder(entry))
+
+    def files(self, folder: str) -> list[str]:
+        """The names of all else that is directly within one."""
+        entries = _scan(os.fspath(self.root / folder))
+        return [entry.name for entry in entries if not _is_visible_folder(entry)]
+
+    def find(self, folder: str, *, recursive: bool = True) -> Found:
+        """The images in a folder; raises DataError as `list_folder` does."""
+        return list_folder(self.root, self.root / folder, recursive=recursive)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Folder:
     path: str
     name: str  # as in `Found`
     real: str  # with all links resolved
     entered: tuple[str, ...]  # real paths of the folders that the links on the way here stood in
-
-
-def visible_folders(folder: Path) -> list[Path]:
-    """Give the folders (or links to folders) directly within one, sorted by name, without hidden ones."""
-    names = [entry.name for entry in _scan(os.fspath(folder)) if _is_visible_folder(entry)]
-    return [folder / name for name in sorted(names)]
 
 
 def list_folder(root: Path, folder: Path, *, recursive: bool = True) -> Found:
@@ -62,7 +90,8 @@ def list_folder(root: Path, folder: Path, *, recursive: bool = True) -> Found:
         current = waiting.pop()
         for entry in _scan(current.path):
             if not _is_visible_folder(entry):
-                _sort_in(found, current.name + entry.name, entry)
+                name = current.name + entry.name
+                sort_in(found, name, partial(_fault, name, entry), partial(_begins_as_image, entry.path))
             elif recursive:
                 waiting.append(_enter(current, entry))
     found.images.sort()
@@ -100,17 +129,27 @@ def _lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _sort_in(found: Found, name: str, entry: os.DirEntry[str]) -> None:
-    """Put one file among the images, the problems or those passed over."""
-    is_meant = not _is_hidden(entry.name) and _suffix(entry.name) in IMAGE_SUFFIXES
-    if _is_hidden(entry.name):
+def sort_in(
+    found: Found, name: str, fault: Callable[[], str | None], begins_as_image: Callable[[], bool]
+) -> None:
+    """Put one file among the images, the problems or those passed over.
+
+    Args:
+        found: what has been found so far.
+        name: the file's path from the top.
+        fault: says why the file cannot be an image of the data set, or None.
+        begins_as_image: whether the first bytes are those of an image; asked only where the suffix says nothing.
+    """
+    own_name = name.rpartition("/")[2]
+    is_meant = has_image_suffix(own_name)
+    if is_hidden(own_name):
         found.passed_over += 1
-    elif reason := _fault(name, entry):
+    elif reason := fault():
         if is_meant:
             found.problems.append(Problem(path=printable(name), reason=reason))
         else:
             found.passed_over += 1
-    elif is_meant or _begins_as_image(entry.path):
+    elif is_meant or begins_as_image():
         found.images.append(name)
     else:
         found.passed_over += 1
@@ -118,8 +157,8 @@ def _sort_in(found: Found, name: str, entry: os.DirEntry[str]) -> None:
 
 def _fault(name: str, entry: os.DirEntry[str]) -> str | None:
     """Say why a file cannot be an image of the data set, without a system call for ordinary files."""
-    if not _is_utf8(name):
-        return "its name is not valid UTF-8: rename it"
+    if not is_utf8(name):
+        return NOT_UTF8
     if entry.is_file(follow_symlinks=False):
         return None
     try:
@@ -146,21 +185,24 @@ def _scan(path: str) -> list[os.DirEntry[str]]:
 
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir() and not _is_hidden(entry.name)
+        return entry.is_dir() and not is_hidden(entry.name)
     except OSError:  # a link in a circle
         return False
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is an operating system's own."""
     return name.startswith(".") or name.casefold() in _DROPPINGS
 
 
-def _suffix(name: str) -> str:
+def has_image_suffix(name: str) -> bool:
+    """Whether a file's name, without folders, says that it is meant to be an image."""
     stem, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() if stem else ""
+    return bool(stem) and dot + suffix.lower() in IMAGE_SUFFIXES
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Whether a name can be written as text."""
     try:
         name.encode()
     except UnicodeEncodeError:

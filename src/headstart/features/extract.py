@@ -6,7 +6,9 @@ with the number of images, and a killed extraction keeps each finished shard.
 """
 
 import hashlib
+import math
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,25 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.backbones import Backbone, Cut
-from headstart.datasets import Problem
-from headstart.errors import StoreError, UnreadableImageError
-from headstart.features.index import FileStamp
+from headstart.datasets import DiskFiles, ImageDataset, ImageFiles, Problem, Reader
+from headstart.errors import DiskFullError, StoreError, UnreadableImageError
 from headstart.features.key import StoreKey
-from headstart.features.store import FeatureStore, file_stamp, sound_rows
+from headstart.features.store import FeatureStore, sound_rows
 from headstart.features.stream import (
     in_batches,
     in_order,
     usable_cores,
     worker_threads,
 )
-from headstart.images import (
-    Preprocess,
-    decode_image,
-    decoder_identity,
-    file_reason,
-    prepare_image,
-    read_image_file,
-)
+from headstart.files import FileStamp, human_bytes
+from headstart.images import Preprocess, decode_image, decoder_identity, file_reason, prepare_image
 from headstart.runtimes import Runtime, choose_device, load_runtime
 
 _SHARD_ROWS = 128  # a second or two of work: what a kill can cost
@@ -114,24 +109,26 @@ class Extraction:
 
 
 def extract_features(
-    paths: Sequence[str | os.PathLike[str]],
+    images: ImageDataset | Sequence[str | os.PathLike[str]],
     backbone: Backbone,
     *,
     layer: str = "pooled",
     store: FeatureStore | None = None,
     device: str = "cpu",
     workers: int | None = None,
+    max_store: int | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features that are not in the store, and store them.
 
     Args:
-        paths: image files.
+        images: a data set, or image files.
         backbone: the network.
         layer: where to take the features; see `Backbone.cut`.
         store: by default the user's own.
         device: "cpu", "cuda", "mps" or "auto".
         workers: threads that decode and run the network; by default as many as there are usable cores.
+        max_store: refuse to store more than so many bytes; by default only the disk's room is a limit.
         progress: told how far it is.
 
     Returns:
@@ -139,18 +136,35 @@ def extract_features(
 
     Raises:
         BackboneError: there is no such layer.
-        StoreError: the store cannot be written.
+        StoreError: the store cannot be written, or the features would take more than `max_store`.
         DiskFullError: there is no room for the features.
     """
     cut = backbone.cut(layer)
-    runtime = load_runtime(backbone.split(cut)[0], backbone.preprocess, device=choose_device(device))
+    runtime = load_runtime(backbone.prefix(cut), backbone.preprocess, device=choose_device(device))
     store = store if store is not None else FeatureStore()
     key = store_key(backbone, cut, runtime)
     start = time.perf_counter()
     store.open_key(key)
-    job = _Job(store=store, key=key, runtime=runtime, cut=cut, preprocess=backbone.preprocess)
-    job.run([os.fspath(path) for path in paths], workers or usable_cores(), progress)
+    files, names = _files_and_names(images)
+    job = _Job(
+        store=store,
+        key=key,
+        runtime=runtime,
+        cut=cut,
+        preprocess=backbone.preprocess,
+        files=files,
+        max_store=max_store,
+    )
+    job.run(names, workers or usable_cores(), progress)
     return job.result(time.perf_counter() - start)
+
+
+def _files_and_names(
+    images: ImageDataset | Sequence[str | os.PathLike[str]],
+) -> tuple[ImageFiles, list[str]]:
+    if isinstance(images, ImageDataset):
+        return images.files, images.names()
+    return DiskFiles(), [os.fspath(path) for path in images]
 
 
 def store_key(backbone: Backbone, cut: Cut, runtime: Runtime) -> StoreKey:
@@ -170,9 +184,9 @@ def store_key(backbone: Backbone, cut: Cut, runtime: Runtime) -> StoreKey:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A file as read: its stamp and content's sha256, and its pixels where the network has yet to see them."""
+    """An image as read: its file's stamp and content's sha256, and its pixels where the network has yet to see them."""
 
-    path: str
+    place: str
     stamp: FileStamp
     hashed_ns: int
     sha256: bytes
@@ -183,37 +197,69 @@ class _Job:
     """One extraction: the bookkeeping around the stream of reads, batches and shards."""
 
     def __init__(
-        self, *, store: FeatureStore, key: StoreKey, runtime: Runtime, cut: Cut, preprocess: Preprocess
+        self,
+        *,
+        store: FeatureStore,
+        key: StoreKey,
+        runtime: Runtime,
+        cut: Cut,
+        preprocess: Preprocess,
+        files: ImageFiles,
+        max_store: int | None,
     ) -> None:
         self._store, self._key, self._runtime, self._preprocess = store, key, runtime, preprocess
+        self._files, self._cut, self._max_store = files, cut, max_store
         self._shape = cut.shape
         self._shard_rows = max(1, min(_SHARD_ROWS, _SHARD_BYTES // cut.bytes_per_image))
         self._sha256s: list[bytes | None] = []
         self._problems: list[Problem] = []
-        self._paths: list[str] = []
+        self._names: list[str] = []
         self._sound: set[bytes] = set()  # images whose stored features have been checked
         self._started: set[bytes] = set()  # images whose forward pass this job makes
         self._remember: list[tuple[str, FileStamp, int, bytes]] = []
         self._done = 0
 
-    def run(self, paths: list[str], workers: int, progress: Progress | None) -> None:
+    def run(self, names: list[str], workers: int, progress: Progress | None) -> None:
         """Bring everything into the store."""
-        self._paths = paths
-        self._sha256s = self._store.known_files(paths)
+        self._names = names
+        places = [self._files.place(name) for name in names]
+        self._sha256s = self._store.known_files(places, self._files.stamp)
         known = list(dict.fromkeys(sha for sha in self._sha256s if sha is not None))
         self._sound = self._store.check_rows(self._key, known)
         todo = [i for i, sha in enumerate(self._sha256s) if sha is None or sha not in self._sound]
-        self._done = len(paths) - len(todo)
+        self._done = len(names) - len(todo)
         report: Progress = progress if progress is not None else _silent
-        report(self._done, len(paths))
+        report(self._done, len(names))
         if todo:
+            self._check_room(len(todo))
             self._stream(todo, workers, report)
+
+    def _check_room(self, images: int) -> None:
+        """Before anything is computed: what it will take, against the limit and the disk."""
+        estimate = images * self._cut.bytes_per_image
+        what = (
+            f"The features of {images:,} images at {self._cut.name} take {human_bytes(estimate)} "
+            f"({human_bytes(self._cut.bytes_per_image)} an image)"
+        )
+        advice = "Take a layer with smaller features (pooled has the smallest)"
+        if self._max_store is not None and estimate > self._max_store:
+            raise StoreError(
+                f"{what}, and the limit is {human_bytes(self._max_store)}.\n{advice}, or raise the limit: "
+                f"--max-store {math.ceil(estimate / 1e9)}G."
+            )
+        if estimate > (free := shutil.disk_usage(self._store.root).free):
+            raise DiskFullError(
+                f"{what}, and {human_bytes(free)} are free in {self._store.root}.\n{advice}, or choose a store on "
+                "another disk: --store."
+            )
 
     def _stream(self, todo: list[int], workers: int, report: Progress) -> None:
         """Read, batch, run and store; each stage takes from the one before only as much as it needs."""
         size = self._runtime.batch_size
         with worker_threads(workers, self._runtime) as pool:
-            reads = in_order(pool, self._read, (self._paths[i] for i in todo), window=2 * size * workers)
+            names = [self._names[i] for i in todo]
+            items = zip(names, self._files.readers(names), strict=True)
+            reads = in_order(pool, self._read, items, window=2 * size * workers)
             batches = in_batches(self._fresh(zip(todo, reads, strict=True), report), size)
             results = in_order(pool, self._forward, batches, window=2 * workers)
             waiting: list[tuple[bytes, NDArray[Any]]] = []
@@ -228,20 +274,22 @@ class _Job:
                 raise
             self._publish(waiting)
 
-    def _read(self, path: str) -> _Read | Problem:
-        """Read one file, and decode it unless its features are there already; runs in a worker."""
+    def _read(self, item: tuple[str, Reader]) -> _Read | Problem:
+        """Read one image, and decode it unless its features are there already; runs in a worker."""
+        name, reader = item
+        place = self._files.place(name)
         now = time.time_ns()
         try:
-            stamp = file_stamp(path)
+            stamp = self._files.stamp(place)
         except (OSError, ValueError) as error:
-            return Problem(path=path, reason=file_reason(error))
+            return Problem(path=name, reason=file_reason(error))
         try:
-            data = read_image_file(path)
+            data = reader()
             sha = hashlib.sha256(data).digest()
             pixels = None if self._in_store(sha) else prepare_image(decode_image(data), self._preprocess)
         except UnreadableImageError as error:
-            return Problem(path=path, reason=str(error))
-        return _Read(path=path, stamp=stamp, hashed_ns=now, sha256=sha, pixels=pixels)
+            return Problem(path=name, reason=str(error))
+        return _Read(place=place, stamp=stamp, hashed_ns=now, sha256=sha, pixels=pixels)
 
     def _in_store(self, sha256: bytes) -> bool:
         """Whether sound features of the image are there; runs in a worker."""
@@ -260,12 +308,12 @@ class _Job:
                 self._sha256s[i] = None
             else:
                 self._sha256s[i] = read.sha256
-                self._remember.append((read.path, read.stamp, read.hashed_ns, read.sha256))
+                self._remember.append((read.place, read.stamp, read.hashed_ns, read.sha256))
                 if read.pixels is not None and read.sha256 not in self._started:
                     self._started.add(read.sha256)
                     yield read.sha256, read.pixels
             self._done += 1
-            report(self._done, len(self._paths))
+            report(self._done, len(self._names))
 
     def _forward(self, batch: list[tuple[bytes, Tensor]]) -> list[tuple[bytes, NDArray[Any]]]:
         """Run the prefix on one batch; runs in a worker."""

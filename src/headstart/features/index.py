@@ -13,6 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from headstart.files import FileStamp
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, description TEXT NOT NULL);
@@ -30,16 +32,6 @@ CREATE TABLE IF NOT EXISTS files (
 _BUSY_SECONDS = 120
 _VARIABLES = 500  # SQLite's smallest compile-time limit on `?` in one statement is 999
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileStamp:
-    """What the file system says of a file; as long as none of it changes, its content is taken to be the same."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from headstart.errors import StoreError
-from headstart.features.index import FileStamp, Index, ShardRecord
+from headstart.features.index import Index, ShardRecord
 from headstart.features.key import StoreKey
 from headstart.features.shards import SUFFIX, Shard, read_shard, write_shard
-from headstart.files import atomic_write, default_store, human_bytes
+from headstart.files import FileStamp, atomic_write, default_store, human_bytes
 
 _LAYOUT = "v1"
 _KEY_FILE = "key.json"
@@ -93,12 +93,19 @@ class FeatureStore:
 
     # What a file holds
 
-    def known_files(self, paths: Sequence[str]) -> list[bytes | None]:
-        """The sha256 of each file whose content is known and has not changed since; else None."""
-        names = [os.fsencode(path) for path in paths]
+    def known_files(self, places: Sequence[str], stamp: Callable[[str], FileStamp]) -> list[bytes | None]:
+        """The sha256 of each image whose content is known and whose file has not changed since; else None.
+
+        Args:
+            places: paths of files, or `ARCHIVE!/MEMBER`.
+            stamp: gives the stamp of a place's file now, or raises OSError.
+        """
+        names = [os.fsencode(place) for place in places]
         with self._explained():
             entries = self._index.files(names)
-        return [self._trusted(path, entries.get(name)) for path, name in zip(paths, names, strict=True)]
+        return [
+            self._trusted(place, entries.get(name), stamp) for place, name in zip(places, names, strict=True)
+        ]
 
     def remember_files(self, entries: Sequence[tuple[str, FileStamp, int, bytes]]) -> None:
         """Note path, stamp, time of reading (ns since the epoch) and sha256 of files that were read."""
@@ -108,12 +115,14 @@ class FeatureStore:
             self._index.remember_files([(os.fsencode(path), *rest) for path, *rest in entries])  # type: ignore[misc]
 
     @staticmethod
-    def _trusted(path: str, entry: tuple[FileStamp, int, bytes] | None) -> bytes | None:
+    def _trusted(
+        place: str, entry: tuple[FileStamp, int, bytes] | None, stamp_of: Callable[[str], FileStamp]
+    ) -> bytes | None:
         if entry is None:
             return None
         stamp, hashed_ns, sha256 = entry
         try:
-            if file_stamp(path) != stamp:
+            if stamp_of(place) != stamp:
                 return None
         except OSError:
             return None  # the reader will meet the same error and report it
@@ -377,11 +386,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return time.time()
-
-
-def file_stamp(path: str) -> FileStamp:
-    """What the file system says of a file now; raises OSError where it says nothing."""
-    status = Path(path).stat()
-    return FileStamp(
-        size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns, inode=status.st_ino
-    )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 Interpolation = Literal["bilinear", "bicubic"]
+ResizeMode = Literal["crop", "squash"]
 Triple = tuple[float, float, float]
 
 # Longer images lose their ends before they are resized: the centre crop never sees them, and 1 x 5000 pixels
@@ -42,6 +43,8 @@ class Preprocess:
         interpolation: filter of the resize, always antialiased.
         mean: subtracted from each channel (red, green, blue), for pixels in 0 to 1.
         std: what each channel is divided by after that.
+        resize_mode: "crop" keeps the photo's proportions; "squash" resizes both sides to `resize`, so that
+            with `resize` equal to `size` the whole photo is seen.
     """
 
     size: int
@@ -49,6 +52,7 @@ class Preprocess:
     interpolation: Interpolation
     mean: Triple
     std: Triple
+    resize_mode: ResizeMode = "crop"
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize:
@@ -57,11 +61,19 @@ class Preprocess:
             raise ConfigError(
                 f"preprocess: interpolation is bilinear or bicubic, not {self.interpolation!r}."
             )
+        if self.resize_mode not in get_args(ResizeMode):
+            raise ConfigError(f"preprocess: resize_mode is crop or squash, not {self.resize_mode!r}.")
         _check_channels(self.mean, self.std)
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields as JSON knows them; `from_dict` is the inverse."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+        """Give the fields as JSON knows them; `from_dict` is the inverse.
+
+        The usual `resize_mode` is left out, so that features stored before there was another keep their key.
+        """
+        fields = dataclasses.asdict(self)
+        if self.resize_mode == "crop":
+            del fields["resize_mode"]
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Preprocess:
@@ -70,6 +82,7 @@ class Preprocess:
         Raises:
             ConfigError: if a key is missing or unknown, or a value is of another kind.
         """
+        values = {"resize_mode": "crop", **values}
         names = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted(names ^ values.keys()):
             raise ConfigError(
@@ -81,14 +94,15 @@ class Preprocess:
             interpolation=cast(Interpolation, values["interpolation"]),  # checked when it is made
             mean=_triple(values["mean"]),
             std=_triple(values["std"]),
+            resize_mode=cast(ResizeMode, values["resize_mode"]),
         )
 
 
 def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
-    """Resize the short side and crop the centre, as torchvision's Resize and CenterCrop would.
+    """Resize the short side, or both, and crop the centre, as torchvision's Resize and CenterCrop would.
 
-    Images more than eight times as long as wide lose their ends first, which moves what is left by at most
-    half a pixel of the result.
+    Where the proportions are kept, images more than eight times as long as wide lose their ends first, which
+    moves what is left by at most half a pixel of the result.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -104,10 +118,12 @@ def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torc
 
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(f"expected (H, W, 3) uint8 pixels, got {pixels.shape} {pixels.dtype}")
-    kept = np.require(_without_far_ends(pixels), requirements=["C", "W"])
+    squashed = preprocess.resize_mode == "squash"
+    kept = np.require(pixels if squashed else _without_far_ends(pixels), requirements=["C", "W"])
     image = torch.from_numpy(kept).permute(2, 0, 1)
     mode = InterpolationMode(preprocess.interpolation)
-    resized = functional.resize(image, [preprocess.resize], interpolation=mode, antialias=True)
+    sides = [preprocess.resize] * (2 if squashed else 1)
+    resized = functional.resize(image, sides, interpolation=mode, antialias=True)
     cropped: torch.Tensor = functional.center_crop(resized, [preprocess.size, preprocess.size])
     # A copy of its own: neither the caller's pixels nor the larger resized image stay in use.
     return cropped.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)

@@ -3,20 +3,16 @@
 import re
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from headstart.datasets import ImageDataset, stratified_folds
-from headstart.errors import DataError
+from headstart.datasets import ImageDataset, SplitRecord, assign_splits
 
 PER_CLASS: Final = 100
 """Training images a class, where nothing else is said."""
 
 _NETWORKS: Final = {"vgg16": "vgg", "inception_v3": "inception", "resnet50": "resnet"}
 _DATASETS: Final = {"gtsrb": "traffic", "cifar-10": "cifar10", "cifar-10-batches-py": "cifar10"}
-# They hold out a third of the traffic signs, and a fifth of CIFAR-10: one fold of three, and of five.
-_FOLDS: Final = {"traffic": 3}
-_USUAL_FOLDS: Final = 5
+# They hold out a third of the traffic signs, and a fifth of CIFAR-10.
+_SHARES: Final = {"traffic": "67/33"}
+_USUAL_SHARES: Final = "80/20"
 
 
 def bottleneck_names(backbone: str, dataset: str, size: int) -> tuple[str, str]:
@@ -41,61 +37,37 @@ def dataset_word(name: str) -> str:
     return _safe(_DATASETS.get(name.lower(), name))
 
 
-def split_bottleneck(dataset: ImageDataset, *, size: int, seed: int) -> tuple[ImageDataset, str]:
+def split_bottleneck(
+    dataset: ImageDataset, *, split: str, size: int, seed: int
+) -> tuple[ImageDataset, SplitRecord]:
     """Choose the images of the two files: at most `size` a class to train on, and a whole validation part.
 
-    Validation is the part of that name, else the test part, else a stratified fifth (of the traffic signs, a third)
-    of all images. A test part beside a validation part stays out.
+    Unless `split` says otherwise, validation is the part of that name, else the test part, else a stratified fifth
+    (of the traffic signs, a third) of all images. A test part beside a validation part stays out.
 
     Args:
         dataset: images with any splits, or none.
+        split: see `datasets.assign_splits`.
         size: training images a class.
         seed: another seed draws others.
 
     Returns:
-        The images of both files, with the splits train and val, and in words where validation comes from.
+        The images of both files, with the splits train and val, and how they were divided.
 
     Raises:
-        DataError: there is no training image, or a class is too small to hold any of it out.
+        ConfigError: `split` is no rule for splits.
+        DataError: there is no training image.
     """
-    splits = dataset.split_names()
-    if {"val", "test"} & set(dataset.splits):
-        given = "val" if "val" in dataset.splits else "test"
-        train, held_out, words = splits == "train", splits == given, f"the data's own {given} part"
-    else:
-        held_out, words = _hold_out(dataset, seed)
-        train = ~held_out
-    if not train.any():
-        raise DataError(f"There is no image of {dataset.name} to train on.")
-    train &= _first_of_each_class(dataset.labels(), train, size, seed)
-    splits[:] = None
-    splits[train], splits[held_out] = "train", "val"
-    return dataset.with_splits(splits).subset(train | held_out), words
-
-
-def _hold_out(dataset: ImageDataset, seed: int) -> tuple[NDArray[np.bool_], str]:
-    """A mask of the images that validate."""
-    folds = _FOLDS.get(dataset_word(dataset.name), _USUAL_FOLDS)
-    counts = dataset.counts()
-    if (smallest := int(counts[counts > 0].min(initial=len(dataset)))) < folds:
-        raise DataError(
-            f"The smallest class of {dataset.name} has {smallest} images; one of {folds} is to be held out.\n"
-            "Give it more, or put the images to validate on into a folder val."
-        )
-    mask: NDArray[np.bool_] = stratified_folds(dataset.labels(), folds, seed) == 0
-    return mask, f"a stratified {'third' if folds == 3 else 'fifth'} of all images, seed {seed}"
-
-
-def _first_of_each_class(
-    labels: NDArray[np.int32], among: NDArray[np.bool_], size: int, seed: int
-) -> NDArray[np.bool_]:
-    """A mask of at most `size` images of each class, drawn `among` some."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(among & (labels == label)))
-        mask[rows[:size]] = True
-    return mask
+    if split == "auto" and not {"val", "test"} & set(dataset.splits):
+        dataset = dataset.with_splits([None] * len(dataset))
+        split = _SHARES.get(dataset_word(dataset.name), _USUAL_SHARES)
+    elif split == "auto" and "val" in dataset.splits:
+        kept = dataset.split_names()
+        dataset = dataset.subset(kept != "test")
+        dataset = dataset.with_splits(["test" if name == "val" else name for name in kept[kept != "test"]])
+    made, record = assign_splits(dataset, split=split, seed=seed, per_class=size)
+    names = {"train": "train", "val": "train", "test": "val"}
+    return made.with_splits([names[name] for name in made.split_names()]), record
 
 
 def _safe(name: str) -> str:

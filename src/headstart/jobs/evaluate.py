@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.datasets import ImageDataset, Problem, load_dataset
+from headstart.datasets import ImageDataset, Problem, group_by_pattern, load_dataset
+from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
 from headstart.features import FeatureStore, Progress, extract_features
-from headstart.jobs.common import listing, named_problems
+from headstart.jobs.common import listing
 from headstart.metrics import Scores, score_predictions
 from headstart.runs import Predictions, Run, load_run
 from headstart.runtimes import choose_device
@@ -41,9 +42,12 @@ def evaluate(
     run: str | os.PathLike[str],
     data: str | os.PathLike[str],
     *,
+    group: str | None = None,
+    group_pattern: str | None = None,
     store: str | os.PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> Evaluation:
     """Judge a run on a folder of photos in class folders.
 
@@ -53,9 +57,12 @@ def evaluate(
     Args:
         run: a finished run's folder.
         data: the photos; their classes are among the run's.
+        group: the column of a table that says what belongs together; the interval takes account of it.
+        group_pattern: a regular expression on file names that says so; see `group_by_pattern`.
         store: folder of the feature store; by default the user's own.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Returns:
         The scores and all predictions.
@@ -63,15 +70,18 @@ def evaluate(
     Raises:
         RunError: the folder holds no finished run.
         DataError: a class is unknown to the run, or no image is left to judge.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
     """
     opened = load_run(run)
     classifier = opened.classifier()
-    listed = load_dataset(data)
+    listed = load_dataset(data, cache=store, group=group, progress=downloads)
+    if group_pattern is not None:
+        listed = group_by_pattern(listed, group_pattern)
     dataset = listed.subset(listed.rows("test")) if "test" in listed.splits else listed
     labels = _labels_in(dataset, classifier.classes)
     got = extract_features(
-        dataset.paths(),
+        dataset,
         classifier.backbone,
         layer=classifier.cut.name,
         store=FeatureStore(store),
@@ -93,12 +103,16 @@ def evaluate(
         probabilities=classifier.probabilities(got.features.load()[fresh]),
     )
     return Evaluation(
-        scores=score_predictions(predictions.probabilities, predictions.labels),
+        scores=score_predictions(
+            predictions.probabilities,
+            predictions.labels,
+            groups=None if (groups := dataset.groups()) is None else groups[rows],
+        ),
         predictions=predictions,
         classes=classifier.classes,
         part="the test part" if dataset is not listed else "all images",
         fitted_on=int((~fresh).sum()),
-        problems=listed.problems + named_problems(dataset, got),
+        problems=listed.problems + got.problems,
     )
 
 

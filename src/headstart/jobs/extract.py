@@ -1,29 +1,26 @@
 """Extract the features of a data set and write them to files for other programs."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from headstart.backbones import Backbone, load_backbone
+from headstart.backbones import load_backbone
 from headstart.config import ExtractConfig
-from headstart.datasets import ImageDataset, Problem, Split, assign_splits, load_dataset
+from headstart.datasets import ImageDataset, Problem, Split, SplitRecord, assign_splits
+from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
 from headstart.features import (
-    Extraction,
     FeatureStore,
     FeatureTable,
     Progress,
     check_writable,
-    extract_features,
     write_features,
 )
 from headstart.jobs.bottleneck import PER_CLASS, bottleneck_names, split_bottleneck
-from headstart.jobs.common import named_problems
-
-SplitRule = Callable[[ImageDataset], tuple[ImageDataset, str]]
+from headstart.jobs.images import DividedImages, Division, divide_and_extract, list_images_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +65,7 @@ def extract(
     *,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> ExtractedFiles:
     """Write the features of all images to one file, with labels and where the format has them paths and splits.
 
@@ -78,22 +76,23 @@ def extract(
         out: the file, `.p`, `.npz` or `.parquet`.
         store: folder of the feature store; by default the user's own.
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Raises:
         DataError: the photos cannot be used as they are, or there is no such format or folder.
         BackboneError: there is no such backbone or layer.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
         DiskFullError: there is no room.
     """
     file = Path(out)
     check_writable(file)
 
-    def split(dataset: ImageDataset) -> tuple[ImageDataset, str]:
-        made, record = assign_splits(dataset, seed=config.seed, per_class=config.per_class)
-        return made, record.rule
+    def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        return assign_splits(images, split=config.split, seed=config.seed, per_class=config.per_class)
 
-    got = _extract(config, store, progress, split)
-    return got.written([_write(file, got.table(), got.words)])
+    got = _extract(list_images_of(config, store, downloads), config, store, progress, divide)
+    return got.written([_write(file, got.table(), got.images.record.rule)])
 
 
 def extract_bottleneck(
@@ -102,6 +101,7 @@ def extract_bottleneck(
     *,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> ExtractedFiles:
     """Write the two files of features that programs on bottleneck features read, under their own names.
 
@@ -112,101 +112,88 @@ def extract_bottleneck(
         out: the folder of the files; it is made where it is missing.
         store: folder of the feature store; by default the user's own.
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Raises:
         DataError: the photos cannot be used as they are, or the folder cannot be made.
         BackboneError: there is no such backbone or layer.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
         DiskFullError: there is no room.
     """
     folder = _make_folder(Path(out))
     size = config.per_class or PER_CLASS
-    got = _extract(
-        config, store, progress, lambda dataset: split_bottleneck(dataset, size=size, seed=config.seed)
-    )
-    names = bottleneck_names(config.backbone, got.dataset.name, size)
+
+    def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        return split_bottleneck(images, split=config.split, size=size, seed=config.seed)
+
+    got = _extract(list_images_of(config, store, downloads), config, store, progress, divide)
+    names = bottleneck_names(config.backbone, got.images.dataset.name, size)
     return got.written(
         [
             _write(folder / names[0], got.table("train"), f"training, at most {size} a class"),
-            _write(folder / names[1], got.table("val"), f"validation, {got.words}"),
+            _write(folder / names[1], got.table("val"), f"validation; {got.images.record.rule}"),
         ]
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Extracted:
-    """Features of the readable images of a data set that has splits."""
+    """What was extracted, on its way into files."""
 
-    dataset: ImageDataset
-    words: str
-    got: Extraction
-    problems: tuple[Problem, ...]
-    extracted: int
-    seconds: float
+    images: DividedImages
 
     def table(self, split: Split | None = None) -> FeatureTable:
         """The features of one split, or of all, with what is known of the images."""
-        rows = self.dataset.rows(split)
+        dataset = self.images.dataset
+        rows = dataset.rows(split)
         if not len(rows):
-            raise DataError(
-                f"No readable image of {self.dataset.name} is left in its {split or 'whole'} part."
-            )
-        features = self.got.features
+            raise DataError(f"No readable image of {dataset.name} is left for {split or 'the file'}.")
+        features = self.images.features
         return FeatureTable(
             features=replace(features, sha256s=tuple(features.sha256s[row] for row in rows)).load(),
-            labels=self.dataset.labels(split).astype(np.int64),
-            classes=self.dataset.classes,
-            names=tuple(self.dataset.names(split)),
-            splits=tuple(self.dataset.split_names()[rows]),
+            labels=dataset.labels(split).astype(np.int64),
+            classes=dataset.classes,
+            names=tuple(dataset.names(split)),
+            splits=tuple(dataset.split_names()[rows]),
         )
 
     def written(self, files: list[WrittenFile]) -> ExtractedFiles:
         """The account of it all."""
         return ExtractedFiles(
             files=tuple(files),
-            problems=self.problems,
-            extracted=self.extracted,
-            from_store=len(self.dataset) - self.extracted,
-            seconds=self.seconds,
+            problems=self.images.problems,
+            extracted=self.images.extracted,
+            from_store=self.images.from_store,
+            seconds=self.images.seconds,
         )
 
 
 def _extract(
-    config: ExtractConfig, store: str | os.PathLike[str] | None, progress: Progress | None, split: SplitRule
+    listed: ImageDataset,
+    config: ExtractConfig,
+    store: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    divide: Division,
 ) -> _Extracted:
-    """Split, extract, and split again without what cannot be read, as if it had never been there."""
-    listed = load_dataset(config.data)
-    backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
-    opened = FeatureStore(store)
-    problems, extracted, seconds = listed.problems, 0, 0.0
-    while True:
-        dataset, words = split(listed)
-        got = _features(dataset, config, backbone, opened, progress)
-        extracted, seconds = extracted + got.extracted, seconds + got.seconds
-        if got.readable.all():
-            return _Extracted(
-                dataset=dataset, words=words, got=got, problems=problems, extracted=extracted, seconds=seconds
-            )
-        problems += named_problems(dataset, got)
-        unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
-        listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
-        if not len(listed):
+    def divide_some(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        if not len(images):
             raise DataError(
-                f"None of the {len(problems)} images of {listed.name} can be read.\n"
+                f"None of the {len(problems)} images of {images.name} can be read.\n"
                 f"The first, {problems[0].path}: {problems[0].reason}."
             )
+        return divide(images, problems)
 
-
-def _features(
-    dataset: ImageDataset,
-    config: ExtractConfig,
-    backbone: Backbone,
-    store: FeatureStore,
-    progress: Progress | None,
-) -> Extraction:
-    return extract_features(
-        dataset.paths(), backbone, layer=config.layer, store=store, device=config.device, progress=progress
+    backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
+    images = divide_and_extract(
+        listed,
+        config,
+        backbone,
+        divide=divide_some,
+        store=FeatureStore(store),
+        progress=progress,
     )
+    return _Extracted(images=images)
 
 
 def _write(file: Path, table: FeatureTable, words: str) -> WrittenFile:

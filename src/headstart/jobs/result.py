@@ -57,6 +57,11 @@ class RunData:
         rows = self.dataset.rows(split)
         return self.features[rows], self.dataset.labels()[rows].astype(np.int64)
 
+    def groups(self, split: Split) -> NDArray[np.int64] | None:
+        """The groups of one split's images, (n,); None where the data set has none."""
+        groups = self.dataset.groups()
+        return None if groups is None else groups[self.dataset.rows(split)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:

@@ -5,19 +5,30 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart.backbones import Backbone, load_backbone
+from headstart.backbones import Backbone, full_weights, load_backbone
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
-from headstart.datasets import ImageDataset, Problem, Split, assign_splits, load_dataset, stratified_folds
+from headstart.datasets import (
+    ImageDataset,
+    ImageFiles,
+    Problem,
+    Split,
+    SplitRecord,
+    assign_splits,
+    full_location,
+    read_image,
+    stratified_folds,
+)
+from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError, UnreadableImageError
-from headstart.features import FeatureStore, Progress, extract_features
-from headstart.images import decode_image, read_image_file
-from headstart.jobs.common import listing, named_problems
+from headstart.features import FeatureStore, Progress
+from headstart.images import decode_image
+from headstart.jobs.common import listing
+from headstart.jobs.images import divide_and_extract, list_images_of
 from headstart.jobs.result import Judged, RunData, make_result
 from headstart.metrics import score_predictions
 from headstart.report import RunRecord, draw_thumbnail, render_report
@@ -33,6 +44,7 @@ def train(
     force: bool = False,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    downloads: DownloadProgress | None = None,
 ) -> Run:
     """Train a classifier on a folder of photos, judge it, and write it all to a run folder.
 
@@ -42,6 +54,7 @@ def train(
         force: replace a finished run that stands there.
         store: folder of the feature store; by default the user's own.
         progress: told how far the extraction is, in images.
+        downloads: told how far the download of a data set is, in bytes.
 
     Returns:
         The finished run.
@@ -50,14 +63,20 @@ def train(
         DataError: the photos cannot be used as they are.
         BackboneError: there is no such backbone or layer.
         RunError: the run folder is taken.
+        DownloadError: a data set that has a name cannot be fetched.
         StoreError: the store cannot be used.
         DiskFullError: there is no room for the features or the run.
     """
     start = time.perf_counter()
     config = config if isinstance(config, TrainConfig) else TrainConfig(config)
-    config = replace(config, data=os.path.abspath(config.data), device=choose_device(config.device))  # noqa: PTH100 - links stay
-    listed = load_dataset(config.data)
-    with new_run(config, out, force=force) as writer:
+    config = replace(
+        config,
+        data=full_location(config.data),
+        weights=full_weights(config.weights),
+        device=choose_device(config.device),
+    )
+    listed = list_images_of(config, store, downloads)
+    with new_run(config, listed.name, out, force=force) as writer:
         backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
         fitted, fit_seconds = _fit(data, config)
@@ -85,41 +104,25 @@ def _extract(
     store: FeatureStore,
     progress: Progress | None,
 ) -> RunData:
-    """Split, extract, and leave out what cannot be read, as if it had never been there.
-
-    Which images are unreadable is known only once they have been decoded. So the splits are made again without
-    them: the run is the same as that of a folder from which they were removed.
-    """
+    """The readable images with splits and features."""
     if listed.splits == ("train",):
         listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
-    problems = listed.problems
-    extracted, seconds = 0, 0.0
-    while True:
-        dataset, record = assign_splits(listed, seed=config.seed, per_class=config.per_class)
-        _require_classes(dataset, problems)
-        got = extract_features(
-            dataset.paths(),
-            backbone,
-            layer=config.layer,
-            store=store,
-            device=config.device,
-            progress=progress,
-        )
-        extracted, seconds = extracted + got.extracted, seconds + got.seconds
-        if got.readable.all():
-            break
-        problems += named_problems(dataset, got)
-        unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
-        listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
+
+    def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        made, record = assign_splits(images, split=config.split, seed=config.seed, per_class=config.per_class)
+        _require_classes(made, problems)
+        return made, record
+
+    got = divide_and_extract(listed, config, backbone, divide=divide, store=store, progress=progress)
     return RunData(
-        dataset=dataset,
-        record=record,
+        dataset=got.dataset,
+        record=got.record,
         sha256s=got.features.sha256s,
         features=got.features.load(),
-        problems=problems,
-        extracted=extracted,
-        from_store=len(dataset) - extracted,
-        seconds=seconds,
+        problems=got.problems,
+        extracted=got.extracted,
+        from_store=got.from_store,
+        seconds=got.seconds,
     )
 
 
@@ -144,7 +147,7 @@ def _fit(data: RunData, config: TrainConfig) -> tuple[FittedHead, float]:
     features, labels = data.part("train")
     folds = None
     if data.record.choice == "cross-validation":
-        folds = stratified_folds(labels, data.record.folds, config.seed)
+        folds = stratified_folds(labels, data.record.folds, config.seed, groups=data.groups("train"))
     fitted = fit_head(
         features,
         labels,
@@ -167,14 +170,16 @@ def _judge(data: RunData, fitted: FittedHead, classifier: Classifier) -> Judged:
     validation = None
     if fitted.validation_probabilities is not None:
         held_out: Split = "val" if data.record.choice == "validation" else "train"
-        validation = score_predictions(fitted.validation_probabilities, data.part(held_out)[1])
+        validation = score_predictions(
+            fitted.validation_probabilities, data.part(held_out)[1], groups=data.groups(held_out)
+        )
     fitted_on = [data.part("train"), data.part("val")]
     train_scores = score_predictions(
         np.concatenate([classifier.probabilities(part) for part, _ in fitted_on if len(part)]),
         np.concatenate([truth for part, truth in fitted_on if len(part)]),
     )
     return Judged(
-        test=score_predictions(predictions.probabilities, labels),
+        test=score_predictions(predictions.probabilities, labels, groups=data.groups("test")),
         validation=validation,
         train=train_scores,
         predictions=predictions,
@@ -187,14 +192,15 @@ def _write(
     """Everything but the report and the result."""
     writer.classifier(classifier)
     writer.predictions(judged.predictions, data.dataset.classes)
-    writer.images(
-        {
-            "path": data.dataset.names(),
-            "class": [data.dataset.classes[label] for label in data.dataset.labels()],
-            "split": list(data.dataset.split_names()),
-            "sha256": [sha.hex() for sha in data.sha256s],
-        }
-    )
+    columns = {
+        "path": data.dataset.names(),
+        "class": [data.dataset.classes[label] for label in data.dataset.labels()],
+        "split": list(data.dataset.split_names()),
+        "sha256": [sha.hex() for sha in data.sha256s],
+    }
+    if data.dataset.groups() is not None:
+        columns["group"] = data.dataset.table["group"].to_pylist()
+    writer.images(columns)
     writer.history([asdict(point) for point in fitted.path])
     writer.problems(data.problems)
 
@@ -208,9 +214,8 @@ def _write_report(
     result: dict[str, Any],
 ) -> None:
     """The report and its figures."""
-    paths = dict(zip(data.dataset.names(), data.dataset.paths(), strict=True))
     record = RunRecord(
-        name=Path(config.data).name,
+        name=data.dataset.name,
         result=result,
         classes=data.dataset.classes,
         paths=judged.predictions.paths,
@@ -221,12 +226,12 @@ def _write_report(
         config=asdict(config),
         command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
     )
-    writer.report(render_report(record, lambda name: _thumbnail(paths[name])))
+    writer.report(render_report(record, lambda name: _thumbnail(data.dataset.files, name)))
 
 
-def _thumbnail(path: str) -> bytes | None:
+def _thumbnail(files: ImageFiles, name: str) -> bytes | None:
     """A small JPEG of a photo, or None where it has gone since it was read."""
     try:
-        return draw_thumbnail(decode_image(read_image_file(path)))
+        return draw_thumbnail(decode_image(read_image(files, name)))
     except UnreadableImageError:
         return None

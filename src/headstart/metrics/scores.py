@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from headstart.errors import DataError
 from headstart.metrics.confusion import check_labels, confusion_matrix, per_class_scores
-from headstart.metrics.intervals import INTERVAL, wilson_interval
+from headstart.metrics.intervals import GROUPED_INTERVAL, INTERVAL, cluster_interval, wilson_interval
 
 _BINS: Final = 15
 # One certain mistake would make the log loss infinite. Classifiers answer from float32 logits, which cannot
@@ -48,12 +48,15 @@ class Scores:
         return {**asdict(self), "accuracy_ci95": list(self.accuracy_ci95)}
 
 
-def score_predictions(probabilities: ArrayLike, labels: ArrayLike) -> Scores:
+def score_predictions(
+    probabilities: ArrayLike, labels: ArrayLike, *, groups: NDArray[np.int64] | None = None
+) -> Scores:
     """Score class probabilities against true classes.
 
     Args:
         probabilities: (n, K) floats, each row adding up to 1. Of equally probable classes the first counts.
         labels: (n,) true classes, integers from 0 to K - 1; not every class must occur.
+        groups: (n,) the group each image belongs to, for the interval; None where there are none.
 
     Returns:
         The scores.
@@ -68,14 +71,17 @@ def score_predictions(probabilities: ArrayLike, labels: ArrayLike) -> Scores:
         raise DataError(
             f"Got {len(true)} labels for {len(p)} rows of probabilities; expected as many of each."
         )
-    matrix = confusion_matrix(true, p.argmax(axis=1), p.shape[1])
+    said = p.argmax(axis=1)
+    matrix = confusion_matrix(true, said, p.shape[1])
     correct, n = int(np.trace(matrix)), len(true)
     of_class = per_class_scores(matrix)
     present = of_class.support > 0
     return Scores(
         accuracy=correct / n,
-        accuracy_ci95=wilson_interval(correct, n),
-        interval=INTERVAL,
+        accuracy_ci95=wilson_interval(correct, n)
+        if groups is None
+        else cluster_interval(said == true, groups),
+        interval=INTERVAL if groups is None else GROUPED_INTERVAL,
         balanced_accuracy=float(of_class.recall[present].mean()),
         macro_f1=float(of_class.f1[present].mean()),
         log_loss=_log_loss(p, true),

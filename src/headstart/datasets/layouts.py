@@ -1,0 +1,197 @@
+"""How the data sets that have a name are laid out, each in its own way."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+import numpy as np
+
+from headstart.datasets.array_sources import read_cifar_batches
+from headstart.datasets.dataset import ImageDataset, Split, make_table
+from headstart.datasets.fetching import Archive, fetch_unpacked
+from headstart.datasets.files import DiskFiles
+from headstart.datasets.folder import read_folder
+from headstart.datasets.options import ReadOptions
+from headstart.datasets.pickled import SIGN_NAMES, read_sign_names
+from headstart.datasets.pixels import ArrayFiles, JoinedFiles
+from headstart.datasets.walk import list_folder
+from headstart.errors import DataError
+from headstart.safe_pickle import load_pickle
+from headstart.unpacking import unpack_zip
+
+
+def read_flowers(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """TensorFlow's flower photos: flower_photos/CLASS/*.jpg, without splits."""
+    return read_folder(str(fetch_unpacked(archives[0], folder, options) / "flower_photos"))
+
+
+def read_gtsrb(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """Traffic signs: GTSRB/Final_Training/Images/CLASS/TRACK_FRAME.ppm and a test part with its table of labels.
+
+    A track is a group: its frames show one sign as a car comes nearer. A test image is a group of its own.
+    """
+    train, test, truth = (fetch_unpacked(archive, folder, options) for archive in archives)
+    found = list_folder(folder, train)
+    names = list(found.images)
+    folders = [PurePosixPath(name).parent.name for name in names]
+    if not all(name.isdecimal() for name in folders):
+        _complain(train, "a folder for each class, called by its number")
+    numbers = [int(name) for name in folders]
+    tracks = [
+        f"{number}/{PurePosixPath(name).name.split('_')[0]}"
+        for name, number in zip(names, numbers, strict=True)
+    ]
+    rows = _read_table(_sole(truth, "GT-final_test.csv"), ";")
+    images = _sole(test, "Images").relative_to(folder).as_posix()
+    names += [f"{images}/{row['Filename']}" for row in rows]
+    splits = ["train"] * len(numbers) + ["test"] * len(rows)
+    return ImageDataset(
+        name="gtsrb",
+        files=DiskFiles(root=folder),
+        table=make_table(
+            names,
+            numbers + [int(row["ClassId"]) for row in rows],
+            splits,
+            tracks + [f"test/{row['Filename']}" for row in rows],
+        ),
+        classes=_sign_classes(folder, max(numbers, default=0) + 1),
+        problems=tuple(found.problems),
+    )
+
+
+def _sign_classes(folder: Path, n: int) -> tuple[str, ...]:
+    """The signs' names, or their numbers as the class folders have them."""
+    table = folder / SIGN_NAMES
+    if not table.exists():
+        return tuple(f"{number:05}" for number in range(n))
+    names = read_sign_names(table)
+    if len(names) != n:
+        raise DataError(f"{table} names {len(names)} signs, but the data set has {n}.")
+    return names
+
+
+def read_pets(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """Pets: images/BREED_NUMBER.jpg, whose breeds are listed in annotations/trainval.txt and test.txt."""
+    images, annotations = (fetch_unpacked(archive, folder, options) for archive in archives)
+    place = (images / "images").relative_to(folder).as_posix()
+    names: list[str] = []
+    labels: list[int] = []
+    splits: list[Split] = []
+    breeds: dict[int, str] = {}
+    parts: tuple[tuple[str, Split], ...] = (("trainval.txt", "train"), ("test.txt", "test"))
+    for table, split in parts:
+        # Image, class from 1, species, breed within the species
+        for image, number, *_ in _read_words(annotations / "annotations" / table):
+            names.append(f"{place}/{image}.jpg")
+            labels.append(int(number) - 1)
+            splits.append(split)
+            breeds[int(number) - 1] = image.rpartition("_")[0]
+    if sorted(breeds) != list(range(len(breeds))):
+        _complain(annotations, "a breed for each class")
+    return ImageDataset(
+        name="oxford_iiit_pet",
+        files=DiskFiles(root=folder),
+        table=make_table(names, labels, splits),
+        classes=tuple(breeds[number] for number in range(len(breeds))),
+    )
+
+
+def read_scenes(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """Natural scenes: seg_train and seg_test, unpacked or in the zip archive that their host gives out."""
+    if (unpacked := _scenes_folder(folder)) is not None:
+        return read_folder(str(unpacked))
+    zips = sorted(folder.glob("*.zip"))
+    if len(zips) != 1:
+        raise DataError(
+            f"intel_scenes is not in {folder}, and its host wants a login, so it cannot be downloaded: fetch "
+            '"Intel Image Classification" from Kaggle (puneet6060/intel-image-classification).\n'
+            f"Put its one .zip file, or its unpacked folders seg_train and seg_test, into {folder}."
+        )
+    unpack_zip(zips[0], folder / zips[0].stem)
+    if (unpacked := _scenes_folder(folder)) is None:
+        _complain(folder / zips[0].stem, "seg_train")
+    return read_folder(str(unpacked))
+
+
+def _scenes_folder(folder: Path) -> Path | None:
+    """The folder that holds seg_train: the data set's own, or one at most two levels below."""
+    found = (path for levels in ("", "*/", "*/*/") for path in sorted(folder.glob(f"{levels}seg_train")))
+    return next((path.parent for path in found if path.is_dir()), None)
+
+
+def read_digits(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """The digits that come with scikit-learn: 8 x 8, their 17 shades of grey stretched over 0 to 255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return ImageDataset(
+        name="digits",
+        files=ArrayFiles(path=Path(str(files("sklearn.datasets.data") / "digits.csv.gz")), pixels=pixels),
+        table=make_table([str(k) for k in range(len(pixels))], digits.target, [None] * len(pixels)),
+        classes=tuple(str(name) for name in digits.target_names),
+    )
+
+
+def read_cifar10(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """CIFAR-10's Python batches: pickled, and read without running anything in them."""
+    return read_cifar_batches(str(fetch_unpacked(archives[0], folder, options)))
+
+
+def read_cifar100(archives: tuple[Archive, ...], folder: Path, options: ReadOptions) -> ImageDataset:
+    """CIFAR-100 with its hundred fine classes: train, test and meta, pickled as CIFAR-10 is."""
+    batches = fetch_unpacked(archives[0], folder, options) / "cifar-100-python"
+    parts: dict[str, ArrayFiles] = {}
+    labels: list[int] = []
+    for split in ("train", "test"):
+        batch = _load_keys(batches / split, "data", "fine_labels")
+        planes = batch["data"].reshape(-1, 3, 32, 32)
+        parts[split] = ArrayFiles(path=batches / split, pixels=planes.transpose(0, 2, 3, 1))
+        labels += batch["fine_labels"]
+    names = [(split, k) for split, part in parts.items() for k in range(len(part.pixels))]
+    return ImageDataset(
+        name="cifar100",
+        files=JoinedFiles(parts=parts),
+        table=make_table([f"{split}/{k}" for split, k in names], labels, [split for split, _ in names]),
+        classes=tuple(_load_keys(batches / "meta", "fine_label_names")["fine_label_names"]),
+    )
+
+
+def _load_keys(path: Path, *keys: str) -> dict[str, Any]:
+    """A pickled dict that has these keys."""
+    if not path.is_file():
+        _complain(path.parent, path.name)
+    value = load_pickle(path)
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        _complain(path.parent, f"a {path.name} with {', '.join(keys)}")
+    return value
+
+
+def _sole(folder: Path, name: str) -> Path:
+    """The one file or folder of that name somewhere below a folder."""
+    found = sorted(folder.rglob(name))
+    if len(found) != 1:
+        _complain(folder, f"one {name}")
+    return found[0]
+
+
+def _read_table(path: Path, delimiter: str) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def _read_words(path: Path) -> Iterable[list[str]]:
+    if not path.is_file():
+        _complain(path.parent, path.name)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+def _complain(folder: Path, expected: str) -> NoReturn:
+    raise DataError(
+        f"{folder} does not hold {expected}.\nDelete it, to have it unpacked anew from the archive beside it."
+    )

@@ -1,0 +1,95 @@
+"""What every job begins with: list the images, divide them, and have the features of those that can be read."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart.backbones import Backbone
+from headstart.config import ExtractConfig
+from headstart.datasets import ImageDataset, Problem, SplitRecord, group_by_pattern, load_dataset
+from headstart.download import Progress as DownloadProgress
+from headstart.features import Features, FeatureStore, Progress, extract_features
+from headstart.files import parse_bytes
+
+Division = Callable[[ImageDataset, Sequence[Problem]], tuple[ImageDataset, SplitRecord]]
+"""Gives images their splits, knowing what could not be read; raises DataError where nothing can be made of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DividedImages:
+    """The readable images of a job, with splits and stored features.
+
+    Attributes:
+        dataset: n images, each with a split.
+        record: how they were divided.
+        features: of the n images, in order.
+        problems: what could not be read.
+        extracted: how many forward passes were made.
+        seconds: of the extraction.
+    """
+
+    dataset: ImageDataset
+    record: SplitRecord
+    features: Features
+    problems: tuple[Problem, ...]
+    extracted: int
+    seconds: float
+
+    @property
+    def from_store(self) -> int:
+        """How many images needed no forward pass."""
+        return len(self.dataset) - self.extracted
+
+
+def list_images_of(
+    config: ExtractConfig,
+    cache: str | os.PathLike[str] | None,
+    downloads: DownloadProgress | None,
+) -> ImageDataset:
+    """List the images that a configuration names, with their groups; downloads a data set that is not there."""
+    listed = load_dataset(config.data, cache=cache, group=config.group, progress=downloads)
+    return listed if config.group_pattern is None else group_by_pattern(listed, config.group_pattern)
+
+
+def divide_and_extract(
+    listed: ImageDataset,
+    config: ExtractConfig,
+    backbone: Backbone,
+    *,
+    divide: Division,
+    store: FeatureStore,
+    progress: Progress | None,
+) -> DividedImages:
+    """Divide, extract, and leave out what cannot be read, as if it had never been there.
+
+    Which images are unreadable is known only once they have been decoded. So they are divided again without
+    these: the outcome is the same as that of a folder from which they were removed.
+    """
+    problems = listed.problems
+    extracted, seconds = 0, 0.0
+    while True:
+        dataset, record = divide(listed, problems)
+        got = extract_features(
+            dataset,
+            backbone,
+            layer=config.layer,
+            store=store,
+            device=config.device,
+            max_store=parse_bytes(config.max_store),
+            progress=progress,
+        )
+        extracted, seconds = extracted + got.extracted, seconds + got.seconds
+        if got.readable.all():
+            return DividedImages(
+                dataset=dataset,
+                record=record,
+                features=got.features,
+                problems=problems,
+                extracted=extracted,
+                seconds=seconds,
+            )
+        problems += got.problems
+        unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
+        listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
