@@ -172,7 +172,7 @@ def test_extract_in_the_bottleneck_format(
         "tf_efficientnet_lite0_photos_bottleneck_features_validation.p",
     ]
     assert "(training, at most 5 a class)" in out
-    assert "(validation, a stratified fifth of all images, seed 0)" in out
+    assert "(validation; stratified 80/20 of all images, at most 5 images a class, seed 0)" in out
 
 
 @pytest.mark.parametrize(

@@ -398,7 +398,7 @@ class TestOtherContents:
     @pytest.mark.parametrize(
         ("names", "words"),
         [
-            (["cifar/data_batch_1", "cifar/test_batch"], "the Python batches of CIFAR"),
+            (["a", "b", "c", "cifar/data_batch_1", "cifar/test_batch"], "the Python batches of CIFAR"),
             (["train.p"], "pickled arrays"),
             (["x/features.npz"], "arrays"),
             (["labels.csv", "readme.txt"], "a table"),

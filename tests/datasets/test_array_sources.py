@@ -108,9 +108,9 @@ def test_other_archives_are_not_taken_for_batches(tmp_path: Path) -> None:
         for k in range(5):
             archive.addfile(tarfile.TarInfo(f"photos/{k}/data_batch_1.jpg"), io.BytesIO())
     (tmp_path / "broken.tar.gz").write_bytes(b"nothing")
-    for name in ("photos.tar", "broken.tar.gz"):
-        with pytest.raises(DataError, match=name.partition(".")[0]):
-            load_dataset(str(tmp_path / name))
+    assert load_dataset(tmp_path / "photos.tar").classes == ("0", "1", "2", "3", "4")
+    with pytest.raises(DataError, match=r"broken\.tar\.gz is no tar archive"):
+        load_dataset(tmp_path / "broken.tar.gz")
 
 
 @pytest.mark.parametrize("name", ["missing.npz", "missing.p", "missing.pkl"])

@@ -120,7 +120,7 @@ def test_unreadable_images_are_named_and_left_out(photo_folder: Path, tmp_path: 
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(
     out: str, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "load_dataset", lambda _: pytest.fail("it began"))
+    monkeypatch.setattr(MODULE, "list_images_of", lambda *_: pytest.fail("it began"))
 
     with pytest.raises(DataError, match="codes"):
         extract(ExtractConfig(str(photo_folder)), tmp_path / out)

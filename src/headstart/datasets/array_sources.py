@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +13,7 @@ from headstart.datasets.cifar import TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_c
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.pickled import LabelledArrays, read_npz, read_pickled_dict
 from headstart.datasets.pixels import ArrayFiles, JoinedFiles
+from headstart.datasets.tars import first_names
 
 ARRAY_READERS: Final[Mapping[str, Callable[[Path], LabelledArrays]]] = MappingProxyType(
     {
@@ -55,11 +54,7 @@ def is_cifar(path: Path) -> bool:
 
 
 def _begins_as_cifar(path: Path) -> bool:
-    try:
-        with tarfile.open(path) as archive:
-            names = [Path(member.name).name for member in islice(archive, _LOOK_AT)]
-    except (tarfile.TarError, EOFError, OSError):
-        return False  # damaged: whoever reads it says so
+    names = [Path(name).name for name in first_names(path, _LOOK_AT)]
     return any(name in _BATCHES or name == UNPACKED for name in names)
 
 

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Final
 
@@ -111,6 +112,17 @@ def list_tar(path: Path) -> tuple[Contents, TarFiles]:
                 if clean := contents.add_file(header.name, member):
                     places[clean] = (header.offset_data, header.size)
     return contents, TarFiles(path=path, members=places, listed=stamp)
+
+
+def first_names(path: Path, count: int) -> list[str]:
+    """The names of the first members of a tar archive; fewer, or none, where it is damaged or is none."""
+    names: list[str] = []
+    try:
+        with _opened(path) as stream:
+            names.extend(header.name for header in islice(_headers(path, stream), count))
+    except (DataError, OSError):
+        return names  # whoever reads it says so
+    return names
 
 
 def _headers(path: Path, stream: _Stream) -> Iterator[tarfile.TarInfo]:
