@@ -133,10 +133,20 @@ def test_look_alikes_within_the_training_file_are_suspected(files: tuple[Path, P
         tmp_path / "frames.p", FeatureTable(features=frames.features + jitter, labels=frames.labels)
     )
 
+    objects = np.repeat(np.arange(16), 10)
+    write_features(
+        tmp_path / "frames.npz",
+        FeatureTable(features=frames.features + jitter, labels=frames.labels, groups=objects),
+    )
+
     (warning,) = probe(tmp_path / "frames.p", files[1]).warnings
+    grouped = probe(tmp_path / "frames.npz", files[1])
 
     assert "are right out of fold within the training file" in warning
     assert "frames of one object?" in warning
+    assert grouped.warnings == ()
+    assert grouped.path.rule.startswith("chosen by 4-fold cross-validation")
+    assert grouped.path.rule.endswith("with whole groups")
 
 
 def test_few_images_a_class(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def extract(
     progress: Progress | None = None,
     downloads: DownloadProgress | None = None,
 ) -> ExtractedFiles:
-    """Write the features of all images to one file, with labels and where the format has them paths and splits.
+    """Write the features of all images to one file, with labels and where the format has them paths, splits and groups.
 
     The splits are those that `train` makes with the same options.
 
@@ -149,13 +149,14 @@ class _Extracted:
         rows = dataset.rows(split)
         if not len(rows):
             raise DataError(f"No readable image of {dataset.name} is left for {split or 'the file'}.")
-        features = self.images.features
+        features, groups = self.images.features, dataset.groups()
         return FeatureTable(
             features=replace(features, sha256s=tuple(features.sha256s[row] for row in rows)).load(),
             labels=dataset.labels(split).astype(np.int64),
             classes=dataset.classes,
             names=tuple(dataset.names(split)),
             splits=tuple(dataset.split_names()[rows]),
+            groups=None if groups is None else groups[rows],
         )
 
     def written(self, files: list[WrittenFile]) -> ExtractedFiles:

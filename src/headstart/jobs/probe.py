@@ -164,20 +164,17 @@ def _count_classes(train: FeatureTable, held_out: FeatureTable) -> int:
 def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, seed: int) -> PathProbe:
     """Choose within train, fit on all of it, and judge once."""
     start = time.perf_counter()
-    counts = np.bincount(train.labels)
-    folds = min(_MOST_FOLDS, int(counts[counts > 0].min()))
+    folds = min(_MOST_FOLDS, _most_folds(train))
     fitted = fit_head(
         train.features,
         train.labels,
         n_classes=n_classes,
-        folds=stratified_folds(train.labels, folds, seed) if folds > 1 else None,
+        folds=stratified_folds(train.labels, folds, seed, groups=train.groups) if folds > 1 else None,
     )
     chosen = next(point for point in fitted.path if point.strength == fitted.strength)
     out_of_fold = fitted.validation_probabilities
     return PathProbe(
-        rule=f"chosen by {folds}-fold cross-validation within the training file"
-        if folds > 1
-        else "not chosen, as a class has a single training image",
+        rule=_rule(folds, train),
         strength=fitted.strength,
         train_accuracy=chosen.train_accuracy,
         train_loss=chosen.train_loss,
@@ -185,6 +182,21 @@ def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, see
         validation=score_predictions(_probabilities(fitted, held_out.features), held_out.labels),
         seconds=time.perf_counter() - start,
     )
+
+
+def _most_folds(train: FeatureTable) -> int:
+    """In how many folds every class can stand: its images, or where there are groups its groups."""
+    groups = np.arange(len(train)) if train.groups is None else train.groups
+    counts = np.bincount(np.unique(np.stack([train.labels, groups]), axis=1)[0])
+    return int(counts[counts > 0].min())
+
+
+def _rule(folds: int, train: FeatureTable) -> str:
+    """How the strength was chosen, in words."""
+    if folds < 2:
+        return f"not chosen, as a class has a single training {'image' if train.groups is None else 'group'}"
+    whole = "" if train.groups is None else ", with whole groups"
+    return f"chosen by {folds}-fold cross-validation within the training file{whole}"
 
 
 def _probabilities(fitted: FittedHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
