@@ -64,7 +64,7 @@ def outcome(read: Callable[[], ImageDataset]) -> object:
     return seen(dataset), dataset.passed_over, len(dataset.notes), {p.path for p in dataset.problems}
 
 
-def complaint(path: Path) -> str:
+def complaint(path: Path | str) -> str:
     with pytest.raises(DataError) as caught:
         load_dataset(path)
     message = str(caught.value)
@@ -113,6 +113,10 @@ class TestLayouts:
             assert list(got) == [files[name] for name in dataset.names()]
         for name in ("b/59.jpg", "a/0.jpg", "a/30.jpg"):
             assert read_image(dataset.files, name) == files[name]
+
+    def test_a_zip_of_another_name(self, tmp_path: Path) -> None:
+        path = pack(tmp_path / "x.zip", {"a/1.jpg": JPEG, "b/1.jpg": JPEG}).rename(tmp_path / "x.tar")
+        assert len(load_dataset(path)) == 2
 
     def test_the_scheme(self, tmp_path: Path) -> None:
         path = pack(tmp_path / "x.zip", {"a/1.jpg": JPEG, "b/1.jpg": JPEG})
@@ -409,7 +413,7 @@ class TestOtherContents:
     )
     def test_it_says_what_is_there(self, tmp_path: Path, suffix: str, names: list[str], words: str) -> None:
         path = pack(tmp_path / f"x{suffix}", dict.fromkeys(names, b"abc"))
-        assert f"holds no image, but {words}" in complaint(path)
+        assert f"holds no image, but {words}" in complaint(f"archive:{path}")
 
     def test_images_without_class_folders(self, tmp_path: Path, suffix: str) -> None:
         path = pack(tmp_path / f"x{suffix}", {"p/1.jpg": JPEG, "p/2.jpg": JPEG})

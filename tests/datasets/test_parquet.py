@@ -221,6 +221,15 @@ class TestColumns:
         path = write(tmp_path / "x.parquet", columns | {"animal": [1, None, 2, 2]})
         assert "row 2 has no group" in complaint(path, group="animal")
 
+    @pytest.mark.parametrize("name", ["label", "split", "group", "image"])
+    def test_text_that_is_not_utf8(self, tmp_path: Path, name: str) -> None:
+        columns = {key: ["test" * 3] * 4 for key in ("label", "split", "group", "image")}
+        (tmp_path / columns["image"][0]).touch()
+        columns[name] = ["goodgood"] * 4
+        path = write(tmp_path / "x.parquet", columns, use_dictionary=False, compression="none")
+        path.write_bytes(path.read_bytes().replace(b"goodgood", b"\xffoodgood"))
+        assert f"the column of each {name.replace('image', 'path')} is no text" in complaint(path)
+
     def test_not_a_table(self, tmp_path: Path) -> None:
         path = tmp_path / "x.parquet"
         assert "no such file" in complaint(path)

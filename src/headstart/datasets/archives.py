@@ -43,6 +43,7 @@ _KINDS: Final[Mapping[str, str]] = MappingProxyType(
         ".gz": "another archive",
     }
 )
+_ZIP_BEGINS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _CIFAR: Final = ("data_batch_", "test_batch")
 
 
@@ -60,13 +61,19 @@ def read_archive(location: str) -> ImageDataset:
         DataError: the archive is missing or damaged, or does not hold at least two classes of images.
     """
     path = Path(location).expanduser()
-    is_zip = path.suffix.lower() == ".zip"
     try:
+        is_zip = _is_zip(path)
         contents, files = list_zip(path) if is_zip else list_tar(path)
     except OSError as error:
         raise DataError(f"Cannot read the archive {path}: {file_reason(error)}.") from error
     dataset = _dataset_of(path, contents, files)
     return dataset if is_zip else _in_order(dataset, contents.members)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whatever the name says, where the first bytes are those of a zip archive."""
+    with path.open("rb") as file:
+        return file.read(4) in _ZIP_BEGINS or path.suffix.lower() == ".zip"
 
 
 def _dataset_of(path: Path, contents: Contents, files: ImageFiles) -> ImageDataset:

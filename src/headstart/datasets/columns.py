@@ -234,11 +234,13 @@ def plain_text(column: pa.Array[Any], what: str, table: Path) -> pa.Array[Any]:
     if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
         raise DataError(f"{table}: the column of each {what} has the type {column.type}; expected text.")
     try:
-        return column.cast(pa.string())
+        texts = column.cast(pa.string())
+        texts.validate(full=True)  # Parquet promises UTF-8, and nobody has looked yet
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
             f"{table}: the column of each {what} is no text but of type {column.type} ({first_line(error)})."
         ) from error
+    return texts
 
 
 def check_paths(paths: pa.Array[Any], table: Path) -> list[str]:

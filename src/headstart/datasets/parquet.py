@@ -134,7 +134,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     except OSError as error:
         reason = file_reason(error) if error.errno else first_line(error)
         raise DataError(f"Cannot read the table {path}: {reason}.") from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no Parquet file, or a damaged one: {first_line(error)}.") from error
 
 
@@ -308,7 +308,10 @@ class _Cursor:
         while row >= self._start + len(self._values):
             self._start += len(self._values)
             self._values = pa.array([], pa.binary())
-            self._values = _held(next(self._batches))
+            batch = next(self._batches, None)
+            if batch is None:
+                raise pa.ArrowInvalid("fewer rows than it should have")
+            self._values = _held(batch)
 
     def _batches_of(self, group: int) -> Iterator[pa.RecordBatch]:
         assert self._file is not None

@@ -116,7 +116,8 @@ def load_dataset(
     """List a data set: which images there are, with which labels, in which splits. Nothing is decoded.
 
     Args:
-        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; a file
+        source: a folder, ``PHOTOS/CLASS/*.jpg`` or ``PHOTOS/{train,val,test}/CLASS/*.jpg``; the same in a zip or
+            tar archive; a table (``.csv``, ``.tsv``, ``.parquet``, or a folder of Parquet files for each split); a file
             of arrays (``.npz``, ``.p``); CIFAR-10's batches for Python, in their folder or archive; the
             name of a data set (`NAMED`), unless there is a file or folder of that name; or ``SCHEME:LOCATION`` with
             one of `SOURCES`.
