@@ -26,6 +26,7 @@ def _table(n: int = 12, shape: tuple[int, ...] = (5,)) -> FeatureTable:
         classes=("brick", "grün", "sky", "never seen"),
         names=tuple(f"a folder/{i}.jpg" for i in range(n)),
         splits=tuple(("train", "val", "test", None)[i % 4] for i in range(n)),
+        groups=np.arange(n, dtype=np.int64) // 2,
     )
 
 
@@ -50,9 +51,10 @@ def test_what_is_written_is_read_back(suffix: str, shape: tuple[int, ...], tmp_p
     np.testing.assert_array_equal(read.labels, table.labels)
     assert (read.features.dtype, read.labels.dtype) == (np.float32, np.int64)
     if suffix == ".p":
-        assert (read.classes, read.names, read.splits) == (None, None, None)
+        assert (read.classes, read.names, read.splits, read.groups) == (None, None, None, None)
     else:
         assert (read.classes, read.names, read.splits) == (table.classes, table.names, table.splits)
+        np.testing.assert_array_equal(read.groups, table.groups)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -62,7 +64,7 @@ def test_what_is_not_known_stays_unknown(suffix: str, tmp_path: Path) -> None:
     write_features(tmp_path / f"codes{suffix}", table)
     read = read_features(tmp_path / f"codes{suffix}")
 
-    assert (read.classes, read.names, read.splits) == (None, None, None)
+    assert (read.classes, read.names, read.splits, read.groups) == (None, None, None, None)
 
 
 def test_a_subset_keeps_everything_in_step() -> None:
@@ -72,6 +74,8 @@ def test_a_subset_keeps_everything_in_step() -> None:
     assert part.labels.tolist() == [1, 2]
     assert part.names == ("a folder/7.jpg", "a folder/2.jpg")
     assert part.splits == (None, "test")
+    assert part.groups is not None
+    assert part.groups.tolist() == [3, 1]
     assert part.classes == _table().classes
 
 
@@ -134,11 +138,11 @@ def test_numpy_and_pyarrow_read_the_others(tmp_path: Path) -> None:
         write_features(tmp_path / f"codes{suffix}", table)
 
     with np.load(tmp_path / "codes.npz", allow_pickle=False) as arrays:
-        assert set(arrays) == {"features", "labels", "classes", "paths", "splits"}
+        assert set(arrays) == {"features", "labels", "classes", "paths", "splits", "groups"}
         np.testing.assert_array_equal(arrays["features"], table.features)
         assert tuple(arrays["classes"]) == table.classes
     rows = pq.read_table(tmp_path / "codes.parquet")
-    assert rows.column_names == ["path", "label", "class", "split", "features"]
+    assert rows.column_names == ["path", "label", "class", "split", "group", "features"]
     assert rows.schema.field("features").type == pa.list_(pa.float32(), 6)
     assert rows.schema.metadata[b"headstart.shape"] == b"[2, 3]"
     assert rows["class"].to_pylist()[:3] == ["brick", "grün", "sky"]
@@ -217,7 +221,15 @@ def test_a_table_of_somebody_else(kind: pa.DataType, tmp_path: Path) -> None:
 
     assert read.features.tolist() == [[1, 2], [3, 4]]
     assert read.labels.tolist() == [1, 0]
-    assert (read.classes, read.names, read.splits) == (None, None, None)
+    assert (read.classes, read.names, read.splits, read.groups) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("groups", [["b", "a", "b"], [7, -2, 7]])
+def test_groups_of_somebody_else_become_numbers(groups: list[object], tmp_path: Path) -> None:
+    rows = pa.table({"label": [1, 0, 1], "group": groups, "features": [[1.0], [2.0], [3.0]]})
+    pq.write_table(rows, tmp_path / "x.parquet")
+
+    assert read_features(tmp_path / "x.parquet").groups.tolist() == [1, 0, 1]
 
 
 # Zips
@@ -394,6 +406,7 @@ def test_content_that_cannot_be_used(content: object, words: str, tmp_path: Path
         ({"classes": np.array(["a", "b"])}, "holds the label 2, but only 2 class names"),
         ({"paths": np.array(["a", "b"])}, "holds 3 features, but 2 paths"),
         ({"splits": np.array(["train"])}, "holds 3 features, but 1 splits"),
+        ({"groups": np.array([1, 2])}, "holds 3 features, but 2 groups"),
     ],
 )
 def test_names_that_do_not_fit(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:

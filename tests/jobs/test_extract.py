@@ -131,3 +131,21 @@ def test_a_folder_that_cannot_be_made(photo_folder: Path, tmp_path: Path) -> Non
 
     with pytest.raises(DataError, match=r"The folder .*file cannot be made"):
         extract_bottleneck(ExtractConfig(str(photo_folder)), tmp_path / "file")
+
+
+@pytest.mark.parametrize("job", [extract, extract_bottleneck])
+def test_nothing_can_be_read(job: Callable[..., object], photo_folder: Path, tmp_path: Path) -> None:
+    for photo in photo_folder.rglob("*.jpg"):
+        photo.write_text("no image")
+
+    with pytest.raises(DataError, match="None of the 24 images of photos can be read"):
+        job(ExtractConfig(str(photo_folder)), tmp_path / "codes.p")
+
+
+def test_groups_go_into_the_file(photo_folder: Path, tmp_path: Path) -> None:
+    extract(ExtractConfig(str(photo_folder), group_pattern=r"0([0-7])\.jpg"), tmp_path / "codes.parquet")
+
+    table = read_features(tmp_path / "codes.parquet")
+    assert table.names is not None
+    assert table.groups is not None
+    assert table.groups.tolist() == [int(Path(name).stem) for name in table.names]

@@ -126,6 +126,29 @@ def test_validation_images_that_were_trained_on_are_counted(files: tuple[Path, P
     assert warning.startswith("7 of 67 validation images have exactly the features of a training image")
 
 
+def test_look_alikes_within_the_training_file_are_suspected(files: tuple[Path, Path], tmp_path: Path) -> None:
+    frames = _table(80, 0).subset(np.repeat(np.arange(16), 10))  # ten frames of each of 16 objects
+    jitter = 0.01 * np.random.default_rng(3).normal(size=frames.features.shape).astype(np.float32)
+    write_features(
+        tmp_path / "frames.p", FeatureTable(features=frames.features + jitter, labels=frames.labels)
+    )
+
+    objects = np.repeat(np.arange(16), 10)
+    write_features(
+        tmp_path / "frames.npz",
+        FeatureTable(features=frames.features + jitter, labels=frames.labels, groups=objects),
+    )
+
+    (warning,) = probe(tmp_path / "frames.p", files[1]).warnings
+    grouped = probe(tmp_path / "frames.npz", files[1])
+
+    assert "are right out of fold within the training file" in warning
+    assert "frames of one object?" in warning
+    assert grouped.warnings == ()
+    assert grouped.path.rule.startswith("chosen by 4-fold cross-validation")
+    assert grouped.path.rule.endswith("with whole groups")
+
+
 def test_few_images_a_class(files: tuple[Path, Path], tmp_path: Path) -> None:
     for n in (4, 12):
         write_features(tmp_path / f"{n}.p", _table(n, 0))

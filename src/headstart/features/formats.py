@@ -39,6 +39,7 @@ class FeatureTable:
         classes: names, in the order of the labels; None where the file does not say.
         names: n paths or other names of the images; None where the file does not say.
         splits: "train", "val", "test" or None for each of the n images; None where the file does not say.
+        groups: (n,) int64, which images belong together (frames of one object); None where the file does not say.
     """
 
     features: NDArray[np.float32] = field(repr=False)
@@ -46,6 +47,7 @@ class FeatureTable:
     classes: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = field(default=None, repr=False)
     splits: tuple[str | None, ...] | None = field(default=None, repr=False)
+    groups: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +60,7 @@ class FeatureTable:
             classes=self.classes,
             names=None if self.names is None else tuple(self.names[row] for row in rows),
             splits=None if self.splits is None else tuple(self.splits[row] for row in rows),
+            groups=None if self.groups is None else self.groups[rows],
         )
 
 
@@ -83,8 +86,8 @@ def write_features(path: str | os.PathLike[str], table: FeatureTable) -> None:
     """Write a file of features, in the format of its suffix, atomically.
 
     `.p`: a dict `features` float32, (n, C) as (n, 1, 1, C), and `labels` (n,) int64, in pickle's protocol 2, which
-    Python 2 and old NumPy read. `.npz`: features, labels, and classes, paths and splits where they are known.
-    `.parquet`: path, label, class, split, features as fixed-size lists, the shape in the schema's metadata.
+    Python 2 and old NumPy read. `.npz`: features, labels, and classes, paths, splits and groups where they are known.
+    `.parquet`: path, label, class, split, group, features as fixed-size lists, the shape in the schema's metadata.
 
     Args:
         path: the file; its folder exists.
@@ -153,6 +156,8 @@ def _npz(table: FeatureTable) -> Callable[[BinaryIO], object]:
         arrays["paths"] = np.array(table.names, dtype=np.str_)
     if table.splits is not None:
         arrays["splits"] = np.array([split or "" for split in table.splits], dtype=np.str_)
+    if table.groups is not None:
+        arrays["groups"] = table.groups
     return lambda file: np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
@@ -177,6 +182,8 @@ def _read_parquet(name: str, file: BinaryIO) -> FeatureTable:
     for column, key in (("path", "paths"), ("split", "splits")):
         if column in columns and table[column].null_count < len(table):
             columns[key] = np.array([value or "" for value in table[column].to_pylist()], dtype=np.str_)
+    if "group" in columns and not table["group"].null_count:
+        columns["groups"] = table["group"].to_numpy()
     return _table(name, columns, labels_key="label")
 
 
@@ -223,6 +230,7 @@ def _parquet(table: FeatureTable) -> Callable[[BinaryIO], object]:
         "label": pa.array(table.labels, pa.int64()),
         "class": pa.array([None] * n if classes is None else classes, pa.string()),
         "split": pa.array(table.splits or [None] * n, pa.string()),
+        "group": pa.array([None] * n if table.groups is None else table.groups, pa.int64()),
         "features": pa.FixedSizeListArray.from_arrays(
             pa.array(np.ascontiguousarray(table.features).ravel()), width
         ),
@@ -238,7 +246,7 @@ def _parquet(table: FeatureTable) -> Callable[[BinaryIO], object]:
 
 
 def _table(name: str, columns: _Columns, *, labels_key: str = "labels") -> FeatureTable:
-    """Check what was read: `columns` holds features, labels, and perhaps classes, paths and splits."""
+    """Check what was read: `columns` holds features, labels, and perhaps classes, paths, splits and groups."""
     held = ", ".join(repr(key) for key in columns) or "nothing"
     for key, wanted in (("features", "features"), ("labels", labels_key)):
         if columns.get(key) is None:
@@ -248,7 +256,8 @@ def _table(name: str, columns: _Columns, *, labels_key: str = "labels") -> Featu
     features = _features(name, columns["features"])
     labels = _labels(name, columns["labels"])
     classes, names, splits = (_strings(columns.get(key)) for key in ("classes", "paths", "splits"))
-    for what, values in (("labels", labels), ("paths", names), ("splits", splits)):
+    groups = None if columns.get("groups") is None else _groups(name, columns["groups"])
+    for what, values in (("labels", labels), ("paths", names), ("splits", splits), ("groups", groups)):
         if values is not None and len(values) != len(features):
             raise DataError(f"{name} holds {len(features):,} features, but {len(values):,} {what}.")
     if classes is not None and int(labels.max()) >= len(classes):
@@ -259,6 +268,7 @@ def _table(name: str, columns: _Columns, *, labels_key: str = "labels") -> Featu
         classes=classes,
         names=names,
         splits=None if splits is None else tuple(split or None for split in splits),
+        groups=groups,
     )
 
 
@@ -291,6 +301,14 @@ def _labels(name: str, values: Any) -> NDArray[np.int64]:
             f"The labels of {name} run from {array.min()} to {array.max()}.\nExpected classes from 0."
         )
     return array.astype(np.int64)
+
+
+def _groups(name: str, values: Any) -> NDArray[np.int64]:
+    """(n,) int64, from 0, of numbers or text."""
+    array = _array(name, "groups", values)
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
+        array = np.array([str(value) for value in array.ravel()], dtype=np.str_)
+    return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
 def _array(name: str, what: str, values: Any) -> NDArray[Any]:

@@ -67,7 +67,7 @@ def extract(
     progress: Progress | None = None,
     downloads: DownloadProgress | None = None,
 ) -> ExtractedFiles:
-    """Write the features of all images to one file, with labels and where the format has them paths and splits.
+    """Write the features of all images to one file, with labels and where the format has them paths, splits and groups.
 
     The splits are those that `train` makes with the same options.
 
@@ -148,14 +148,15 @@ class _Extracted:
         dataset = self.images.dataset
         rows = dataset.rows(split)
         if not len(rows):
-            raise DataError(f"No readable image of {dataset.name} is left in its {split or 'whole'} part.")
-        features = self.images.features
+            raise DataError(f"No readable image of {dataset.name} is left for {split or 'the file'}.")
+        features, groups = self.images.features, dataset.groups()
         return FeatureTable(
             features=replace(features, sha256s=tuple(features.sha256s[row] for row in rows)).load(),
             labels=dataset.labels(split).astype(np.int64),
             classes=dataset.classes,
             names=tuple(dataset.names(split)),
             splits=tuple(dataset.split_names()[rows]),
+            groups=None if groups is None else groups[rows],
         )
 
     def written(self, files: list[WrittenFile]) -> ExtractedFiles:
@@ -176,12 +177,20 @@ def _extract(
     progress: Progress | None,
     divide: Division,
 ) -> _Extracted:
+    def divide_some(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        if not len(images):
+            raise DataError(
+                f"None of the {len(problems)} images of {images.name} can be read.\n"
+                f"The first, {problems[0].path}: {problems[0].reason}."
+            )
+        return divide(images, problems)
+
     backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
     images = divide_and_extract(
         listed,
         config,
         backbone,
-        divide=divide,
+        divide=divide_some,
         store=FeatureStore(store),
         progress=progress,
     )

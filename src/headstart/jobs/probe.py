@@ -114,14 +114,15 @@ def probe(
             told.append(epoch)
             if report is not None:
                 report(epoch)
+    path = _probe_path(train, held_out, n_classes, seed)
     return Probe(
         n_train=len(train),
         n_validation=len(held_out),
         n_classes=n_classes,
         width=int(np.prod(train.features.shape[1:])),
         epochs=tuple(told),
-        path=_probe_path(train, held_out, n_classes, seed),
-        warnings=_warnings(train, held_out, n_classes),
+        path=path,
+        warnings=(*_doubts(train, held_out, n_classes), *_gap(path)),
     )
 
 
@@ -163,20 +164,17 @@ def _count_classes(train: FeatureTable, held_out: FeatureTable) -> int:
 def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, seed: int) -> PathProbe:
     """Choose within train, fit on all of it, and judge once."""
     start = time.perf_counter()
-    counts = np.bincount(train.labels)
-    folds = min(_MOST_FOLDS, int(counts[counts > 0].min()))
+    folds = min(_MOST_FOLDS, _most_folds(train))
     fitted = fit_head(
         train.features,
         train.labels,
         n_classes=n_classes,
-        folds=stratified_folds(train.labels, folds, seed) if folds > 1 else None,
+        folds=stratified_folds(train.labels, folds, seed, groups=train.groups) if folds > 1 else None,
     )
     chosen = next(point for point in fitted.path if point.strength == fitted.strength)
     out_of_fold = fitted.validation_probabilities
     return PathProbe(
-        rule=f"chosen by {folds}-fold cross-validation within the training file"
-        if folds > 1
-        else "not chosen, as a class has a single training image",
+        rule=_rule(folds, train),
         strength=fitted.strength,
         train_accuracy=chosen.train_accuracy,
         train_loss=chosen.train_loss,
@@ -184,6 +182,21 @@ def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, see
         validation=score_predictions(_probabilities(fitted, held_out.features), held_out.labels),
         seconds=time.perf_counter() - start,
     )
+
+
+def _most_folds(train: FeatureTable) -> int:
+    """In how many folds every class can stand: its images, or where there are groups its groups."""
+    groups = np.arange(len(train)) if train.groups is None else train.groups
+    counts = np.bincount(np.unique(np.stack([train.labels, groups]), axis=1)[0])
+    return int(counts[counts > 0].min())
+
+
+def _rule(folds: int, train: FeatureTable) -> str:
+    """How the strength was chosen, in words."""
+    if folds < 2:
+        return f"not chosen, as a class has a single training {'image' if train.groups is None else 'group'}"
+    whole = "" if train.groups is None else ", with whole groups"
+    return f"chosen by {folds}-fold cross-validation within the training file{whole}"
 
 
 def _probabilities(fitted: FittedHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -194,8 +207,8 @@ def _probabilities(fitted: FittedHead, features: NDArray[np.float32]) -> NDArray
     return probabilities
 
 
-def _warnings(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tuple[str, ...]:
-    """What makes the figures doubtful."""
+def _doubts(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tuple[str, ...]:
+    """What in the files makes the figures doubtful."""
     found = []
     known = set(_digests(train))
     if shared := sum(digest in known for digest in _digests(held_out)):
@@ -207,6 +220,18 @@ def _warnings(train: FeatureTable, held_out: FeatureTable, n_classes: int) -> tu
     if len(unseen):
         found.append(f"{len(unseen)} of {n_classes} classes have validation images but no training image.")
     return tuple(found)
+
+
+def _gap(path: PathProbe) -> tuple[str, ...]:
+    """Out of fold better than on validation, by more than sampling explains: a choice made among look-alikes."""
+    if path.held_out is None or path.held_out.accuracy_ci95[0] <= path.validation.accuracy_ci95[1]:
+        return ()
+    words = (
+        f"{path.held_out.accuracy:.1%} are right out of fold within the training file, {path.validation.accuracy:.1%} "
+        "on validation: training images resemble each other more than those of validation (frames of one object?), "
+        "and the strength was probably chosen too weak."
+    )
+    return (words,)
 
 
 def _digests(table: FeatureTable) -> list[bytes]:
