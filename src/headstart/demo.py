@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.config import TrainConfig
 from headstart.datasets import Reader, assign_splits, load_dataset, stratified_folds
-from headstart.datasets.materials import write_materials
+from headstart.datasets.named.materials import write_materials
 from headstart.errors import UnreadableImageError
 from headstart.features import Progress
 from headstart.images import Preprocess, decode_image, prepare_image

@@ -4,11 +4,11 @@ from headstart.datasets.arrays import dataset_from_arrays
 from headstart.datasets.dataset import SCHEMA, SPLITS, ImageDataset, Problem, Split, make_table
 from headstart.datasets.duplicates import Overlap, overlapping_labels, shared_between_splits
 from headstart.datasets.files import DiskFiles, HeldFiles, ImageFiles, Reader, read_image
+from headstart.datasets.folders.loose import list_images
 from headstart.datasets.groups import group_by_pattern
-from headstart.datasets.loose import list_images
-from headstart.datasets.named import NAMED, NamedSet
+from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles, encode_ppm
+from headstart.datasets.named.registry import NAMED, NamedSet
 from headstart.datasets.options import ReadOptions
-from headstart.datasets.pixels import ArrayFiles, JoinedFiles, encode_ppm
 from headstart.datasets.protocols import parse_protocol
 from headstart.datasets.sources import SOURCES, DataSource, full_location, load_dataset
 from headstart.datasets.splits import (

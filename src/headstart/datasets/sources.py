@@ -9,16 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from headstart.datasets.archives import ARCHIVE_SUFFIXES, read_archive
-from headstart.datasets.array_sources import ARRAY_READERS, is_cifar, read_array_file, read_cifar_batches
 from headstart.datasets.dataset import ImageDataset
-from headstart.datasets.folder import read_folder
-from headstart.datasets.huggingface import read_huggingface
-from headstart.datasets.named import NAMED, close_name, read_named
+from headstart.datasets.folders.archives import ARCHIVE_SUFFIXES, read_archive
+from headstart.datasets.folders.folder import read_folder
+from headstart.datasets.held.files import ARRAY_READERS, is_cifar, read_array_file, read_cifar_batches
+from headstart.datasets.named.huggingface import read_huggingface
+from headstart.datasets.named.registry import NAMED, close_name, read_named
+from headstart.datasets.named.torchvision_sets import read_torchvision
 from headstart.datasets.options import ReadOptions
-from headstart.datasets.parquet import shards_of
-from headstart.datasets.table import read_table
-from headstart.datasets.torchvision_sets import read_torchvision
+from headstart.datasets.tables.parquet import shards_of
+from headstart.datasets.tables.table import read_table
 from headstart.download import Progress
 from headstart.errors import DataError
 from headstart.files import default_store

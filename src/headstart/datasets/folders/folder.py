@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.files import DiskFiles
-from headstart.datasets.layout import EXPECTED, read_tree
-from headstart.datasets.walk import DiskTree, printable
+from headstart.datasets.folders.layout import EXPECTED, read_tree
+from headstart.datasets.folders.walk import DiskTree, printable
 from headstart.errors import DataError
 from headstart.images import file_reason
 
@@ -20,7 +20,7 @@ def read_folder(location: str) -> ImageDataset:
     is counted and passed over. Symbolic links are followed.
 
     Args:
-        location: the folder; see `headstart.datasets.layout` for what may lie in it.
+        location: the folder; see `headstart.datasets.folders.layout` for what may lie in it.
 
     Returns:
         The images sorted by path. Their split is the one their folders give; null where there is no ``val``

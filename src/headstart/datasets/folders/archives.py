@@ -1,7 +1,7 @@
 """A data set from class folders in a zip or tar archive, read in place: nothing is written to disk.
 
-The layouts are those of a folder (`headstart.datasets.layout`), and one folder of any name around it all is looked
-through. Members that are links or devices, or whose names lead out of the archive, are passed over and counted.
+The layouts are those of a folder (`folders.layout`), and one folder of any name around it all is looked through.
+Members that are links or devices, or whose names lead out of the archive, are passed over and counted.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 
 from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.files import ImageFiles
-from headstart.datasets.layout import EXPECTED, read_tree
-from headstart.datasets.name_tree import Contents, NameTree
-from headstart.datasets.tars import list_tar
-from headstart.datasets.walk import printable
-from headstart.datasets.zips import list_zip
+from headstart.datasets.folders.layout import EXPECTED, read_tree
+from headstart.datasets.folders.name_tree import Contents, NameTree
+from headstart.datasets.folders.tars import list_tar
+from headstart.datasets.folders.walk import printable
+from headstart.datasets.folders.zips import list_zip
 from headstart.errors import DataError
 from headstart.images import file_reason
 

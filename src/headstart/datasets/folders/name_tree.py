@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from headstart.datasets.folders.walk import NOT_UTF8, Found, is_hidden, is_utf8, sort_in
 from headstart.datasets.names import SPLIT_NAMES
-from headstart.datasets.walk import NOT_UTF8, Found, is_hidden, is_utf8, sort_in
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _DEEPEST: Final = 100
@@ -80,7 +80,7 @@ class _Folder:
 
 
 class NameTree:
-    """An archive's folders and files; see `headstart.datasets.layout.Tree`."""
+    """An archive's folders and files; see `headstart.datasets.folders.layout.Tree`."""
 
     def __init__(self, place: str, name: str, contents: Contents) -> None:
         self._place, self._name = place, name

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.datasets.pickled import LabelledArrays, read_npz, read_pickled_dict, read_sign_names
+from headstart.datasets.held.pickled import LabelledArrays, read_npz, read_pickled_dict, read_sign_names
 from headstart.errors import DataError, PickleRefusedError
 
 RNG = np.random.default_rng(0)

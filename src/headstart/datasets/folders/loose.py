@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.datasets.walk import list_folder
+from headstart.datasets.folders.walk import list_folder
 
 
 def list_images(places: Sequence[str | os.PathLike[str]]) -> list[str]:

@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headstart.datasets.columns import (
+from headstart.datasets.dataset import ImageDataset, Split
+from headstart.datasets.files import DiskFiles, ImageFiles, Reader, fail, give_unchanged
+from headstart.datasets.names import SPLIT_NAMES
+from headstart.datasets.tables.columns import (
     Rows,
     check_paths,
     check_some_exist,
@@ -26,9 +29,6 @@ from headstart.datasets.columns import (
     plain_text,
     tidy_text,
 )
-from headstart.datasets.dataset import ImageDataset, Split
-from headstart.datasets.files import DiskFiles, ImageFiles, Reader, fail, give_unchanged
-from headstart.datasets.names import SPLIT_NAMES
 from headstart.errors import DataError
 from headstart.files import FileStamp, file_stamp
 from headstart.images import BYTE_LIMIT, file_reason
@@ -64,7 +64,7 @@ def read_parquet(table: Path, group: str | None = None) -> ImageDataset:
         group: the column that says what belongs together; by default one called ``group``.
 
     Raises:
-        DataError: as `headstart.datasets.table.read_table` says.
+        DataError: as `headstart.datasets.tables.table.read_table` says.
     """
     splits = shards_of(table) if table.is_dir() else {}
     parts = [_read_part(path, group, splits.get(path)) for path in splits or [table]]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.datasets import cifar
-from headstart.datasets.cifar import read_cifar
+from headstart.datasets.held import cifar
+from headstart.datasets.held.cifar import read_cifar
 from headstart.errors import DataError, PickleRefusedError
 
 CLASSES = ["airplane", "automobile", "bird", "cat"]

@@ -10,15 +10,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from headstart.datasets.array_sources import read_cifar_batches
 from headstart.datasets.dataset import ImageDataset, Split, make_table
-from headstart.datasets.fetching import Archive, fetch_unpacked
 from headstart.datasets.files import DiskFiles
-from headstart.datasets.folder import read_folder
+from headstart.datasets.folders.folder import read_folder
+from headstart.datasets.folders.walk import list_folder
+from headstart.datasets.held.files import read_cifar_batches
+from headstart.datasets.held.pickled import SIGN_NAMES, read_sign_names
+from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles
+from headstart.datasets.named.fetching import Archive, fetch_unpacked
 from headstart.datasets.options import ReadOptions
-from headstart.datasets.pickled import SIGN_NAMES, read_sign_names
-from headstart.datasets.pixels import ArrayFiles, JoinedFiles
-from headstart.datasets.walk import list_folder
 from headstart.errors import DataError
 from headstart.safe_pickle import load_pickle
 from headstart.unpacking import unpack_zip

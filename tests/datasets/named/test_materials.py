@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from sklearn.linear_model import LogisticRegression
 
 from headstart.datasets import load_dataset
-from headstart.datasets import materials as module
-from headstart.datasets.materials import PHOTOS, Materials, draw_patch, write_materials
+from headstart.datasets.named import materials as module
+from headstart.datasets.named.materials import PHOTOS, Materials, draw_patch, write_materials
 from headstart.errors import DataError
 
 

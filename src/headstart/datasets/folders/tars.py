@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from headstart.datasets.files import HeldFiles, Reader, fail, give_unchanged
-from headstart.datasets.name_tree import Contents, Member
-from headstart.datasets.walk import has_image_suffix
+from headstart.datasets.folders.name_tree import Contents, Member
+from headstart.datasets.folders.walk import has_image_suffix
 from headstart.errors import DataError
 from headstart.files import FileStamp, file_stamp
 from headstart.images import BYTE_LIMIT, SNIFF_BYTES, file_reason, sniff_image

@@ -81,7 +81,7 @@ class TestBytes:
             write(path, {"image": BYTES, "label": ["a", "b"] * (N // 2)}, row_group_size=group)
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("headstart.datasets.parquet._BATCH_BYTES", batch)
+            patch.setattr("headstart.datasets.tables.parquet._BATCH_BYTES", batch)
             readers = dataset.files.readers([f"x.parquet/{row}" for row in rows])
             assert [reader() for reader in readers] == [BYTES[row] for row in rows]
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.pickled import LabelledArrays, as_labels
+from headstart.datasets.held.pickled import LabelledArrays, as_labels
 from headstart.errors import DataError
 from headstart.files import human_bytes
 from headstart.safe_pickle import load_pickle

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.files import HeldFiles, Reader
+from headstart.datasets.held.pixels import JoinedFiles
 from headstart.datasets.options import ReadOptions
-from headstart.datasets.pixels import JoinedFiles
 from headstart.errors import DataError, DownloadError, UnreadableImageError
 from headstart.images import read_image_file
 

@@ -18,9 +18,10 @@ from PIL import Image
 import headstart
 from headstart.backbones import Backbone
 from headstart.cli import main
-from headstart.datasets import NAMED, ImageDataset, full_location, load_dataset, named, read_image
-from headstart.datasets.fetching import Archive
-from headstart.datasets.torchvision_sets import SETS
+from headstart.datasets import NAMED, ImageDataset, full_location, load_dataset, read_image
+from headstart.datasets.named import registry as named
+from headstart.datasets.named.fetching import Archive
+from headstart.datasets.named.torchvision_sets import SETS
 from headstart.errors import DataError, DownloadError
 from headstart.files import human_bytes
 from headstart.images import decode_image
@@ -121,7 +122,7 @@ def test_the_records_are_whole() -> None:
 
 
 def test_the_page_on_data_sets_has_them_all() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text()
     for name, record in NAMED.items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
         cells = [cell.strip() for cell in row.split("|")]

@@ -12,7 +12,7 @@ import torchvision.datasets
 from PIL import Image
 
 from headstart.datasets import load_dataset, read_image
-from headstart.datasets.torchvision_sets import SETS
+from headstart.datasets.named.torchvision_sets import SETS
 from headstart.errors import DataError, DownloadError
 from headstart.images import decode_image
 
@@ -160,7 +160,7 @@ def test_a_name_that_is_close_is_offered(tmp_path: Path) -> None:
 def test_cifar_is_read_by_ourselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(
-        "headstart.datasets.torchvision_sets.read_named",
+        "headstart.datasets.named.torchvision_sets.read_named",
         lambda name, options: asked.append((name, options.cache)),
     )
     load_dataset("torchvision:cifar100", cache=tmp_path)

@@ -15,8 +15,8 @@ from typing import Final, NoReturn, Protocol
 
 from headstart.datasets.dataset import SPLITS, ImageDataset, Split, make_table
 from headstart.datasets.files import ImageFiles
+from headstart.datasets.folders.walk import Found, printable
 from headstart.datasets.names import SPLIT_NAMES, check_known_to_train, listed
-from headstart.datasets.walk import Found, printable
 from headstart.errors import DataError
 
 # Photos that wait for a prediction: they have no label and stand beside the splits.

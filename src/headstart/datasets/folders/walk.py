@@ -37,7 +37,7 @@ class Found:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiskTree:
-    """The folders and files below one on disk; see `headstart.datasets.layout.Tree`."""
+    """The folders and files below one on disk; see `headstart.datasets.folders.layout.Tree`."""
 
     root: Path
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from headstart.datasets.files import HeldFiles, Reader, check_unchanged
-from headstart.datasets.name_tree import Contents, Member
+from headstart.datasets.folders.name_tree import Contents, Member
 from headstart.errors import DataError, UnreadableImageError
 from headstart.files import FileStamp, file_stamp
 from headstart.images import BYTE_LIMIT, SNIFF_BYTES, file_reason, sniff_image

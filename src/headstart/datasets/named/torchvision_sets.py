@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.files import DiskFiles, HeldFiles, Reader
-from headstart.datasets.named import read_named
+from headstart.datasets.held.pixels import JoinedFiles, encode_ppm
+from headstart.datasets.named.registry import read_named
 from headstart.datasets.options import ReadOptions
-from headstart.datasets.pixels import JoinedFiles, encode_ppm
 from headstart.errors import DataError, DownloadError, UnreadableImageError
 
 Parts = Mapping[Split | None, Mapping[str, object]]

@@ -20,7 +20,9 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from headstart.datasets.columns import (
+from headstart.datasets.dataset import ImageDataset
+from headstart.datasets.files import DiskFiles
+from headstart.datasets.tables.columns import (
     Columns,
     Rows,
     check_paths,
@@ -30,9 +32,7 @@ from headstart.datasets.columns import (
     first_line,
     tidy_text,
 )
-from headstart.datasets.dataset import ImageDataset
-from headstart.datasets.files import DiskFiles
-from headstart.datasets.parquet import read_parquet
+from headstart.datasets.tables.parquet import read_parquet
 from headstart.errors import DataError
 from headstart.images import file_reason
 

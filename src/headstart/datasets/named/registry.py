@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Final
 
 from headstart.datasets.dataset import ImageDataset
-from headstart.datasets.fetching import Archive
-from headstart.datasets.layouts import (
+from headstart.datasets.named.fetching import Archive
+from headstart.datasets.named.layouts import (
     read_cifar10,
     read_cifar100,
     read_digits,

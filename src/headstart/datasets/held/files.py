@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from headstart.datasets.cifar import TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_cifar
 from headstart.datasets.dataset import ImageDataset, Split, make_table
-from headstart.datasets.pickled import LabelledArrays, read_npz, read_pickled_dict
-from headstart.datasets.pixels import ArrayFiles, JoinedFiles
-from headstart.datasets.tars import first_names
+from headstart.datasets.folders.tars import first_names
+from headstart.datasets.held.cifar import TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_cifar
+from headstart.datasets.held.pickled import LabelledArrays, read_npz, read_pickled_dict
+from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles
 
 ARRAY_READERS: Final[Mapping[str, Callable[[Path], LabelledArrays]]] = MappingProxyType(
     {

@@ -1,0 +1,1 @@
+"""Class folders, on a disk or in an archive."""

@@ -1,0 +1,1 @@
+"""Data sets that have a name: fetched, or made from what is installed."""
