@@ -15,13 +15,14 @@ from torchvision.models.feature_extraction import DualGraphModule
 
 from headstart.backbones.aliases import Aliases
 from headstart.backbones.cut import MEAN, Cut
-from headstart.backbones.keeping import attributes_kept, one_thread
+from headstart.backbones.keeping import attributes_kept
 from headstart.backbones.layers import Layer, list_layers
 from headstart.backbones.observing import observe
 from headstart.backbones.parts import Mode
 from headstart.backbones.pooling import Averaged, PooledHead
 from headstart.backbones.tracing import trace
 from headstart.errors import BackboneError
+from headstart.threads import one_thread
 
 __all__ = ["Cut", "CutNetwork", "TracedNetwork", "UntracedNetwork", "cut_network"]
 

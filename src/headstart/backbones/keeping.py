@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
 
@@ -39,14 +38,3 @@ def _restore(value: object, content: object) -> None:
         value.update(content)
     elif isinstance(value, list) and isinstance(content, list):
         value[:] = content
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of one small image wait for each other, tenfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

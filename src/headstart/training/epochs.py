@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import DataError
-from headstart.training.threads import one_thread
+from headstart.threads import one_thread
 
 LEARNING_RATE = 1e-3
 BETAS = (0.9, 0.999)

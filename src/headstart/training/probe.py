@@ -21,7 +21,7 @@ from headstart.heads import (
     fit_temperature,
     linear_head,
 )
-from headstart.training.threads import one_thread
+from headstart.threads import one_thread
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
