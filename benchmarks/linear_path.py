@@ -9,7 +9,6 @@ against a lower bound on the optimum, the dual objective, so they can only be ov
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -147,9 +146,15 @@ def memory_growth(features: Tensor, labels: Tensor) -> float:
 def measure_memory(file: Path) -> None:
     with np.load(file) as data:
         features, labels = torch.from_numpy(data["features"]), torch.from_numpy(data["labels"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
     fit_linear_path(features, labels, n_classes=int(labels.max()) + 1)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(resident("VmHWM") - before)
+
+
+def resident(kind: str) -> float:
+    """Megabytes of this process now (VmRSS) or at most so far (VmHWM); `ru_maxrss` would hold the parent's peak too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{kind}:"))
 
 
 def summary(seconds: list[float]) -> str:

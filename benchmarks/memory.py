@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -79,11 +78,11 @@ def _measure(folder: Path, name: str) -> float:
     with tempfile.TemporaryDirectory() as store:
         # Warm: what the first forward pass sets up once is no growth.
         extract_features(paths[:64], backbone, store=FeatureStore(Path(store) / "warm"))
-        before = _resident_now()
+        before = _resident("VmRSS")
         got = extract_features(paths, backbone, store=FeatureStore(Path(store) / "own"))
     if got.extracted != len(paths):
         raise SystemExit(f"{got.extracted} forward passes for {len(paths)} images")
-    return _resident_peak() - before
+    return _resident("VmHWM") - before
 
 
 def _tiny() -> "Backbone":
@@ -108,15 +107,10 @@ def _tiny() -> "Backbone":
     return Backbone(card=card, network=build_network(card), weights="none", weights_sha256=_TINY)
 
 
-def _resident_now() -> float:
-    """Resident set size of this process, in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def _resident_peak() -> float:
-    """Its highest value so far, in MB (the kernel counts it in kB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+def _resident(kind: str) -> float:
+    """MB of this process now (VmRSS) or at most so far (VmHWM); `ru_maxrss` would hold the parent's peak too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{kind}:"))
 
 
 if __name__ == "__main__":
