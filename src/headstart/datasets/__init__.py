@@ -13,6 +13,7 @@ from headstart.datasets.protocols import parse_protocol
 from headstart.datasets.sources import SOURCES, DataSource, full_location, load_dataset
 from headstart.datasets.splits import (
     FEW_IMAGES,
+    VALIDATION_MADE,
     Choice,
     SplitRecord,
     assign_splits,
@@ -24,6 +25,7 @@ from headstart.datasets.splits import (
 __all__ = [
     "FEW_IMAGES",
     "NAMED",
+    "VALIDATION_MADE",
     "SCHEMA",
     "SOURCES",
     "SPLITS",
