@@ -104,6 +104,7 @@ def _extract(
     progress: Progress | None,
 ) -> RunData:
     """The readable images with splits and features."""
+    listed = listed.without_empty_classes()
     if listed.splits == ("train",):
         listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
 
