@@ -236,7 +236,9 @@ def test_a_class_with_no_image_left_is_an_error(photo_folder: Path, tmp_path: Pa
 def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "part.npz", x=pixels, y=np.repeat([1, 4], 6))
-    (tmp_path / "signnames.csv").write_text("ClassId,SignName\n" + "".join(f"{i},sign {i}\n" for i in range(6)))
+    (tmp_path / "signnames.csv").write_text(
+        "ClassId,SignName\n" + "".join(f"{i},sign {i}\n" for i in range(6))
+    )
 
     run = train(str(tmp_path / "part.npz"), out=tmp_path / "run")
 

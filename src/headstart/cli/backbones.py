@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.console import out
+from headstart.cli.console import out, print_whole
 from headstart.files import human_bytes
 
 if TYPE_CHECKING:
     from headstart.backbones import BackboneCard
     from headstart.backbones.layers import Layer
 
-_LEAST_WIDTH = 120
 _COLUMNS: Mapping[str, JustifyMethod] = {
     "layer": "left",
     "kind": "left",
@@ -73,7 +72,7 @@ def _show_cards(cards: Sequence[BackboneCard], names: Mapping[str, str] | None =
             "here" if card.weights_here else "to fetch",
             card.licence,
         )
-    _print_whole(table)
+    print_whole(table)
 
 
 def _show_layers(name: str, depth: int | None) -> None:
@@ -90,7 +89,7 @@ def _show_layers(name: str, depth: int | None) -> None:
     )
     layers = backbone.layers(depth)
     tree = _tree(layers, {alias: backbone.cut(alias).name for alias in backbone.aliases})
-    _print_whole(tree)
+    print_whole(tree)
     hidden = len(backbone.cuts) - len({layer.cut.name for layer in layers if layer.cut})
     more = f" {hidden} more lie deeper: --depth 9 shows them." if hidden else ""
     out.print(
@@ -98,17 +97,6 @@ def _show_layers(name: str, depth: int | None) -> None:
     )
     if backbone.note:
         out.print(backbone.note)
-
-
-def _print_whole(table: Table) -> None:
-    """Names are there to be copied: they are not cut short where the terminal is narrow."""
-    wide = Console(highlight=False, width=max(out.width, _LEAST_WIDTH))
-    with wide.capture() as captured:
-        wide.print(table)
-    for line in captured.get().splitlines():
-        text = Text.from_ansi(line)
-        text.rstrip()  # the column's padding, which would wrap into lines of nothing
-        out.print(text)
 
 
 def _tree(layers: Sequence[Layer], aliases: Mapping[str, str]) -> Table:

@@ -25,10 +25,10 @@ from headstart.datasets.splits import (
 __all__ = [
     "FEW_IMAGES",
     "NAMED",
-    "VALIDATION_MADE",
     "SCHEMA",
     "SOURCES",
     "SPLITS",
+    "VALIDATION_MADE",
     "ArrayFiles",
     "Choice",
     "DataSource",
