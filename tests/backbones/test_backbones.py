@@ -92,5 +92,7 @@ def test_cuts_run_from_the_pixels_to_the_output(tiny_backbone: Backbone) -> None
 
 
 def test_an_unknown_layer_of_a_backbone_gets_the_nearest_names(tiny_backbone: Backbone) -> None:
-    with pytest.raises(BackboneError, match=r"There is no layer 'poled'"):
+    with pytest.raises(
+        BackboneError, match=r"There is no layer 'poled'\. Nearest cuts: pooled.*\n.*backbones"
+    ):
         tiny_backbone.cut("poled")

@@ -48,4 +48,5 @@ def test_an_unknown_name_gets_the_nearest(name: str, near: str) -> None:
 def test_nearest_names_look_behind_the_library() -> None:
     assert nearest_names("resnet81", ["torchvision/resnet18", "timm/levit"])[0] == "torchvision/resnet18"
     assert nearest_names("timm/levi", ["torchvision/resnet18", "timm/levit"])[0] == "timm/levit"
+    assert nearest_names("resnett", ["timm/resnet26t", "torchvision/resnet50"])[0] == "torchvision/resnet50"
     assert nearest_names("x", ["abc"]) == []

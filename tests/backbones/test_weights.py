@@ -11,11 +11,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from headstart.backbones import load_backbone, parse_weights
+from headstart.backbones import full_weights, load_backbone, parse_weights
 from headstart.backbones.weights import fit_state, read_folder, read_state
 from headstart.errors import BackboneError
 
 NETWORK = "timm/test_resnet"
+
+
+def test_the_words_for_weights_win_over_a_file_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pretrained", "none", "mine.pth"):
+        Path(name).touch()
+    texts = ("pretrained", "none", "vgg=none", "mine.pth", "vgg=mine.pth", "other.pth")
+    mine = str(tmp_path / "mine.pth")
+    assert [full_weights(text) for text in texts] == [*texts[:3], mine, f"vgg={mine}", "other.pth"]
 
 
 def small() -> nn.Module:

@@ -293,6 +293,8 @@ def test_a_part_of_a_name_lists_all_that_hold_it(capsys) -> None:
     assert "mobilenet" not in overview.partition("more of")[0]
     assert "torchvision/mobilenet_v3_large.imagenet1k_v1" in listed
     assert "resnet" not in listed
+    assert "…" not in listed  # nothing is cut short, and no line padded, in a narrow terminal
+    assert all(line == line.rstrip() for line in listed.splitlines())
 
 
 def test_one_backbones_layers_are_listed(capsys) -> None:

@@ -39,6 +39,15 @@ def test_an_empty_class_is_counted_and_shifts_nothing(dataset: ImageDataset) -> 
     assert dataset.subset(np.array([2])).counts().tolist() == [0, 0, 1]
 
 
+def test_empty_classes_can_be_left_out(dataset: ImageDataset) -> None:
+    fewer = dataset.without_empty_classes()
+    assert fewer.classes == ("a", "c")
+    assert fewer.labels().tolist() == [0, 0, 1]
+    assert (fewer.names(), fewer.splits) == (dataset.names(), dataset.splits)
+    assert fewer.notes == ("Classes without any image are left out: b.",)
+    assert fewer.without_empty_classes() is fewer
+
+
 def test_subsets_take_masks_and_row_numbers(dataset: ImageDataset) -> None:
     assert dataset.subset(np.array([True, False, True])).names() == ["a/1.jpg", "c/3.jpg"]
     assert dataset.subset(np.array([2, 0])).names() == ["c/3.jpg", "a/1.jpg"]

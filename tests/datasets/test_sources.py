@@ -31,6 +31,15 @@ def test_unknown_kinds_are_named(source: str, kind: str) -> None:
         load_dataset(source)
 
 
+def test_a_folder_without_photos_names_the_files_in_it_that_are_data_sets(tmp_path: Path) -> None:
+    (tmp_path / "train.p").touch()
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(
+        DataError, match=r"no class folder and no image.*\nTo read train\.p in it, give that file\."
+    ):
+        load_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("source", ["C:\\photos\\none", "no/such/place", "~/no such place of mine"])
 def test_paths_are_no_schemes(source: str) -> None:
     with pytest.raises(DataError, match="There is no folder"):

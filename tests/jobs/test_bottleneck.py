@@ -27,6 +27,7 @@ def _dataset(counts: dict[str | None, tuple[int, ...]], name: str = "cifar10") -
         ("torchvision/vgg16", "gtsrb", "vgg_traffic"),
         ("caffe/vgg16", "GTSRB", "vgg_traffic"),
         ("torchvision/inception_v3", "cifar-10-batches-py", "inception_cifar10"),
+        ("resnet50", "cifar-10-python", "resnet_cifar10"),
         ("resnet50", "gtsrb", "resnet_traffic"),
         ("timm/resnet50.a1_in1k", "flowers", "resnet50.a1_in1k_flowers"),
         ("vgg19", "../my photos: 2", "vgg19_my_photos_2"),
@@ -49,14 +50,16 @@ def test_validation_as_given_is_whole_and_test_beside_it_stays_out() -> None:
     assert all(name.startswith("val/") for name in made.names("val"))
     assert made.counts("val").tolist() == [25, 3]
     assert made.splits == ("train", "val")
-    assert "at most 10 images a class" in record.rule
+    assert record.rule == "train, val as given, at most 10 images a class, seed 0"
 
 
 def test_without_validation_test_is_it() -> None:
-    dataset = _dataset({"train": (30, 8), "test": (25, 3)})
+    dataset = _dataset({"train": (30, 80), "test": (25, 3)})
 
-    made, _ = split_bottleneck(dataset, split="auto", size=10, seed=0)
+    made, record = split_bottleneck(dataset, split="auto", size=25, seed=0)
 
+    assert made.counts("train").tolist() == [25, 25]
+    assert record.rule == "train, test as given, at most 25 images a class, seed 0"
     assert made.counts("val").tolist() == [25, 3]
     assert all(name.startswith("test/") for name in made.names("val"))
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -229,6 +230,20 @@ def test_a_class_with_no_image_left_is_an_error(photo_folder: Path, tmp_path: Pa
         train(str(photo_folder), out=tmp_path / "run")
     with pytest.raises(RunError):
         load_run(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "part.npz", x=pixels, y=np.repeat([1, 4], 6))
+    (tmp_path / "signnames.csv").write_text(
+        "ClassId,SignName\n" + "".join(f"{i},sign {i}\n" for i in range(6))
+    )
+
+    run = train(str(tmp_path / "part.npz"), out=tmp_path / "run")
+
+    assert run.result["classes"] == ["sign 1", "sign 4"]
+    assert "Classes without any image are left out: sign 0, sign 2, sign 3, sign 5." in _warnings(run)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -1,7 +1,7 @@
 """A small finished run, as the report gets it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def make_record() -> MakeRecord:
 
 
 @pytest.fixture(scope="session")
-def thumbnail() -> Callable[[str], bytes]:
+def thumbnails() -> Callable[[Sequence[str]], dict[str, bytes]]:
     """A soft little picture for every path."""
 
     def draw(path: str) -> bytes:
@@ -72,4 +72,4 @@ def thumbnail() -> Callable[[str], bytes]:
         coarse = rng.integers(0, 256, size=(14, 14, 3), dtype=np.uint8)
         return draw_thumbnail(np.kron(coarse, np.ones((16, 16, 1), dtype=np.uint8)))
 
-    return draw
+    return lambda paths: {path: draw(path) for path in paths}

@@ -31,14 +31,14 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture(scope="module")
-def report(make_record, thumbnail, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(make_record, thumbnails, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with all that makes a page wide or unsafe."""
     names = [f"{_HOSTILE} {i}" if i % 2 else "unbroken" * 12 + str(i) for i in range(43)]
     record = make_record(43, 5, name="x" * 200, problems=[("y" * 300, "z" * 300)], command="w" * 500)
     result = {**record.result, "warnings": ["v" * 300], "environment": {"u" * 100: "t" * 300}}
     record = dataclasses.replace(record, result=result, classes=names)
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render_report(record, thumbnail).html, encoding="utf-8")
+    path.write_text(render_report(record, thumbnails).html, encoding="utf-8")
     return path
 
 

@@ -3,6 +3,7 @@ import io
 import itertools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import numpy as np
@@ -35,12 +36,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(make_record, thumbnail) -> Page:
-    return Page(render_report(make_record(), thumbnail).html)
+def page(make_record, thumbnails) -> Page:
+    return Page(render_report(make_record(), thumbnails).html)
 
 
-def test_figures_are_png(make_record, thumbnail) -> None:
-    figures = render_report(make_record(), thumbnail).figures
+def test_figures_are_png(make_record, thumbnails) -> None:
+    figures = render_report(make_record(), thumbnails).figures
     assert set(figures) == {
         *("confusion_matrix.png", "per_class_accuracy.png", "regularisation_path.png", "mistakes.png")
     }
@@ -55,8 +56,8 @@ def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
             assert (attributes.get(name) or "#").startswith(("#", "data:image/"))
 
 
-def test_css_fetches_nothing(make_record, thumbnail) -> None:
-    html = render_report(make_record(), thumbnail).html
+def test_css_fetches_nothing(make_record, thumbnails) -> None:
+    html = render_report(make_record(), thumbnails).html
     assert "@import" not in html
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
 
@@ -84,7 +85,7 @@ def test_pictures_have_words(page: Page) -> None:
     assert all(svg["role"] == "img" and len(svg["aria-label"]) > 20 for svg in page.all("svg"))
 
 
-def test_key_numbers(make_record, thumbnail) -> None:
+def test_key_numbers(make_record, thumbnails) -> None:
     record = make_record()
     test = {
         **record.result["test"],
@@ -92,16 +93,16 @@ def test_key_numbers(make_record, thumbnail) -> None:
         **{"macro_f1": 0.777, "log_loss": 0.654, "ece": 0.0321},
     }
     result = {**record.result, "test": test}
-    text = Page(render_report(dataclasses.replace(record, result=result), thumbnail).html).text
+    text = Page(render_report(dataclasses.replace(record, result=result), thumbnails).html).text
     for number in ("81.2 %", "70.0–90.0 %", "0.777", "0.654", "3.2 %", "99.0 %", "1.099"):
         assert number in text.replace("\N{NO-BREAK SPACE}", " ")
     assert test["interval"] in text
 
 
-def test_without_validation_history_and_mistakes(make_record, thumbnail) -> None:
+def test_without_validation_history_and_mistakes(make_record, thumbnails) -> None:
     record = make_record(history=[], probabilities=np.repeat(np.eye(3), 8, axis=0))
     report = render_report(
-        dataclasses.replace(record, result={**record.result, "validation": None}), thumbnail
+        dataclasses.replace(record, result={**record.result, "validation": None}), thumbnails
     )
     assert set(report.figures) == {"confusion_matrix.png", "per_class_accuracy.png"}
     text = Page(report.html).text
@@ -109,7 +110,7 @@ def test_without_validation_history_and_mistakes(make_record, thumbnail) -> None
     assert "every test image was classified right" in text
 
 
-def test_hostile_names_are_text(make_record, thumbnail) -> None:
+def test_hostile_names_are_text(make_record, thumbnails) -> None:
     record = make_record(
         name=HOSTILE,
         classes=[HOSTILE, f"{HOSTILE}2", f"{HOSTILE}3"],
@@ -120,42 +121,43 @@ def test_hostile_names_are_text(make_record, thumbnail) -> None:
     )
     result = {**record.result, "warnings": [HOSTILE], "environment": {HOSTILE: {HOSTILE: HOSTILE}}}
     result |= {"choice": {"rule": HOSTILE, "strength": 1e-3}}
-    page = Page(render_report(dataclasses.replace(record, result=result), thumbnail).html)
+    page = Page(render_report(dataclasses.replace(record, result=result), thumbnails).html)
     assert not page.all("script")
     assert HOSTILE in page.text
     assert all(image["alt"].count(HOSTILE) == 2 for image in page.all("img"))
 
 
-def test_paths_that_are_no_utf8(make_record, thumbnail) -> None:
-    html = render_report(make_record(problems=[("caf\udce9.jpg", "empty")]), thumbnail).html
+def test_paths_that_are_no_utf8(make_record, thumbnails) -> None:
+    html = render_report(make_record(problems=[("caf\udce9.jpg", "empty")]), thumbnails).html
     assert "caf\N{REPLACEMENT CHARACTER}.jpg" in html.encode("utf-8").decode("utf-8")
 
 
-def test_problems_are_counted_and_cut(make_record, thumbnail) -> None:
+def test_problems_are_counted_and_cut(make_record, thumbnails) -> None:
     problems = [(f"broken {i}.jpg", "truncated") for i in range(30)]
-    text = Page(render_report(make_record(problems=problems), thumbnail).html).text
+    text = Page(render_report(make_record(problems=problems), thumbnails).html).text
     assert "30 files were left out" in text
     assert "The first 20 are shown" in text
     assert "broken 19.jpg" in text
     assert "broken 20.jpg" not in text
 
 
-def test_warnings_stand_before_the_numbers(make_record, thumbnail) -> None:
+def test_warnings_stand_before_the_numbers(make_record, thumbnails) -> None:
     record = make_record()
     result = {**record.result, "warnings": ["2 images stand in both train and test."]}
-    text = Page(render_report(dataclasses.replace(record, result=result), thumbnail).html).text
+    text = Page(render_report(dataclasses.replace(record, result=result), thumbnails).html).text
     assert 0 < text.index("2 images stand in both") < text.index("Balanced accuracy")
 
 
-def test_thumbnails_are_asked_for_once_and_only_where_shown(make_record, thumbnail) -> None:
-    asked: list[str] = []
+def test_thumbnails_are_asked_for_once_and_only_where_shown(make_record, thumbnails) -> None:
+    calls: list[list[str]] = []
 
-    def ask(path: str) -> bytes | None:
-        asked.append(path)
-        return None if len(asked) == 1 else thumbnail(path)
+    def ask(paths: Sequence[str]) -> dict[str, bytes]:
+        calls.append(list(paths))
+        return thumbnails(paths[1:])
 
     record = make_record(k=10, per_class=20)
     page = Page(render_report(record, ask).html)
+    (asked,) = calls
     assert len(asked) == len(set(asked)) == MOST_MISTAKES
     assert len(page.all("img")) == MOST_MISTAKES - 1
     assert page.text.count("photo not available") == 1
@@ -163,18 +165,18 @@ def test_thumbnails_are_asked_for_once_and_only_where_shown(make_record, thumbna
     assert set(asked) <= {path for path, each in zip(record.paths, wrong, strict=True) if each}
 
 
-def test_absent_class(make_record, thumbnail) -> None:
+def test_absent_class(make_record, thumbnails) -> None:
     record = make_record()
     labels = np.where(record.labels == 2, 0, record.labels)
-    text = Page(render_report(dataclasses.replace(record, labels=labels), thumbnail).html).text
+    text = Page(render_report(dataclasses.replace(record, labels=labels), thumbnails).html).text
     assert "no images" in text
     assert "nan" not in text
 
 
-def test_same_record_same_bytes(make_record, thumbnail) -> None:
-    assert render_report(make_record(), thumbnail) == render_report(make_record(), thumbnail)
+def test_same_record_same_bytes(make_record, thumbnails) -> None:
+    assert render_report(make_record(), thumbnails) == render_report(make_record(), thumbnails)
 
 
-def test_size(make_record, thumbnail) -> None:
-    html = render_report(make_record(k=40, per_class=5), thumbnail).html
+def test_size(make_record, thumbnails) -> None:
+    html = render_report(make_record(k=40, per_class=5), thumbnails).html
     assert len(html.encode()) < 2_000_000

@@ -80,7 +80,7 @@ class Backbone:
         Raises:
             BackboneError: there is no such layer, or it is no cut; the nearest names are given.
         """
-        return self._cut_network.resolve(self.aliases.get(layer, layer))
+        return self._cut_network.resolve(self.aliases.get(layer, layer), self.aliases)
 
     def prefix(self, cut: Cut) -> nn.Module:
         """What gives the cut's features: from (N, 3, size, size) float32 to (N, *cut.shape).

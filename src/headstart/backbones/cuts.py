@@ -5,7 +5,7 @@ rest needs is a legal cut. Its canonical name is the module or operation that ma
 `global_pool.flatten`). Where the network has no average over positions of its own, `NAME:mean` adds one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from headstart.threads import one_thread
 __all__ = ["Cut", "CutNetwork", "TracedNetwork", "UntracedNetwork", "cut_network"]
 
 POOLED_HEAD = "forward_head"
+_SEE = "`headstart backbones NAME` shows all that can be taken."
 
 
 class CutNetwork(Protocol):
@@ -52,7 +53,7 @@ class CutNetwork(Protocol):
         """What there is to say about its cuts, or None."""
         ...
 
-    def resolve(self, layer: str) -> Cut:
+    def resolve(self, layer: str, also: Iterable[str] = ()) -> Cut:
         """The cut that `layer` names; raises BackboneError with the nearest names where there is none."""
         ...
 
@@ -135,10 +136,14 @@ class TracedNetwork:
         aliases = {"pooled": found.pooled, "last": found.last.name}
         return _with_average(cuts, found.pooled), aliases
 
-    def resolve(self, layer: str) -> Cut:
+    def resolve(self, layer: str, also: Iterable[str] = ()) -> Cut:
         """The cut that `layer` names: a canonical name, or a module, which means that module's last cut.
 
         With `:mean` at its end, the average of that cut over its positions.
+
+        Args:
+            layer: the name.
+            also: other names that somebody may have meant, for the error.
 
         Raises:
             BackboneError: the layer is not there, or data flows around it; the nearest names are given.
@@ -146,16 +151,18 @@ class TracedNetwork:
         if layer in self.cuts:
             return self.cuts[layer]
         if layer.endswith(MEAN):
-            return self._averaged(self.resolve(layer.removesuffix(MEAN)))
+            return self._averaged(self.resolve(layer.removesuffix(MEAN), also))
         inside = [name for name in self.eval.flow if name.startswith(f"{layer}.")]
         if inside and inside[-1] in self.cuts:
             return self.cuts[inside[-1]]
         if inside or layer in self.eval.traced.nodes:
             raise BackboneError(
                 f"Layer {layer!r} is no cut: data flows around it, or it is not one tensor. "
-                f"Nearest cuts: {_nearest(layer, self.cuts)}."
+                f"Nearest cuts: {_nearest(layer, [*also, *self.cuts])}.\n{_SEE}"
             )
-        raise BackboneError(f"There is no layer {layer!r}. Nearest cuts: {_nearest(layer, self.cuts)}.")
+        raise BackboneError(
+            f"There is no layer {layer!r}. Nearest cuts: {_nearest(layer, [*also, *self.cuts])}.\n{_SEE}"
+        )
 
     def _averaged(self, cut: Cut) -> Cut:
         if not cut.positions or not cut.goes_on:
@@ -210,7 +217,7 @@ class UntracedNetwork:
         self.aliases = dict.fromkeys(("pooled", "last"), head.name)
         self.note: str | None = f"Its pooled features are its only layer to take. {reason}"
 
-    def resolve(self, layer: str) -> Cut:
+    def resolve(self, layer: str, also: Iterable[str] = ()) -> Cut:
         """The one cut, under its own name.
 
         Raises:
@@ -319,6 +326,6 @@ def _parameters(network: nn.Module, target: str) -> list[nn.Parameter]:
     return [value] if isinstance(value, nn.Parameter) else []
 
 
-def _nearest(layer: str, cuts: Mapping[str, Cut]) -> str:
-    close = get_close_matches(layer, cuts, n=5, cutoff=0.3) or list(cuts)[-5:]
+def _nearest(layer: str, names: Sequence[str]) -> str:
+    close = get_close_matches(layer, names, n=5, cutoff=0.3) or names[-5:]
     return ", ".join(close)

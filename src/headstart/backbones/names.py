@@ -35,8 +35,9 @@ def candidates(name: str) -> list[str]:
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Up to six names like an unknown one, with or without the library before them and the tag behind them."""
-    full: dict[str, str] = {}
-    for each in known:
+    listed = list(known)
+    full = {short: each for short, each in SHORT_NAMES.items() if each in listed}
+    for each in listed:
         short = each.rpartition("/")[2]
         for key in (each, each.partition(".")[0], short, short.partition(".")[0]):
             full.setdefault(key, each)

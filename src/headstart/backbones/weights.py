@@ -17,6 +17,7 @@ from headstart.errors import BackboneError
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which timm looks for them
+_WORDS = ("pretrained", "none")
 _WRAPPERS = ("state_dict", "model")
 _PARALLEL = "module."  # what torch's DataParallel puts before every name
 _COUNTERS = "num_batches_tracked"  # of batch norm; without effect in eval mode, so files may lack them
@@ -86,7 +87,7 @@ def full_weights(text: str) -> str:
     """Make the path in what `--weights` was given absolute, so that it means the same from any folder."""
     name, value = _named(text)
     place = Path(value).expanduser()
-    if not place.exists():  # "pretrained", "none", or a mistake that is reported where it is used
+    if value in _WORDS or not place.exists():  # a mistake is reported where it is used
         return text
     return f"{name}={place.absolute()}" if name else str(place.absolute())
 
@@ -110,7 +111,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if suffix != ".safetensors" and suffix not in _TORCH_SUFFIXES:
         raise BackboneError(
             f"{path} is no weights file that headstart knows: it ends in {suffix or 'nothing'}.\n"
-            f"Expected .safetensors or what torch.save wrote ({', '.join(_TORCH_SUFFIXES)})."
+            f"Expected .safetensors or what torch.save wrote ({', '.join(_TORCH_SUFFIXES)}); .npy files such as "
+            "vgg16.npy and bvlc-alexnet.npy are for --backbone caffe/vgg16 and the like."
         )
     try:
         found = _read_safetensors(path) if suffix == ".safetensors" else _read_torch(path)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.console import out
+from headstart.cli.console import out, print_whole
 from headstart.files import human_bytes
 
 if TYPE_CHECKING:
     from headstart.backbones import BackboneCard
     from headstart.backbones.layers import Layer
 
-_TREE_WIDTH = 120
 _COLUMNS: Mapping[str, JustifyMethod] = {
     "layer": "left",
     "kind": "left",
@@ -65,7 +64,7 @@ def _show_cards(cards: Sequence[BackboneCard], names: Mapping[str, str] | None =
     """A table of cards; with `names`, each under another name, its own beside it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("name", *(("in full",) if names else ()), "input", "weights", "licence"):
-        table.add_column(title, justify="right" if title == "input" else "left", no_wrap=title != "licence")
+        table.add_column(title, justify="right" if title == "input" else "left", no_wrap=True)
     for card in cards:
         table.add_row(
             *((names[card.name], card.name) if names else (card.name,)),
@@ -73,7 +72,7 @@ def _show_cards(cards: Sequence[BackboneCard], names: Mapping[str, str] | None =
             "here" if card.weights_here else "to fetch",
             card.licence,
         )
-    out.print(table)
+    print_whole(table)
 
 
 def _show_layers(name: str, depth: int | None) -> None:
@@ -90,8 +89,7 @@ def _show_layers(name: str, depth: int | None) -> None:
     )
     layers = backbone.layers(depth)
     tree = _tree(layers, {alias: backbone.cut(alias).name for alias in backbone.aliases})
-    # Names are there to be copied: they are not cut short where the terminal is narrow.
-    Console(highlight=False, width=max(out.width, _TREE_WIDTH)).print(tree)
+    print_whole(tree)
     hidden = len(backbone.cuts) - len({layer.cut.name for layer in layers if layer.cut})
     more = f" {hidden} more lie deeper: --depth 9 shows them." if hidden else ""
     out.print(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 from rich.table import Table
 
-from headstart.cli.console import out
+from headstart.cli.console import out, print_whole
 from headstart.files import human_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from headstart.features import FeatureStore, StoreCheck
+
+_SHOWN = 8
 
 app = App(name="cache", help="List, verify, repair and prune the feature store.")
 
@@ -20,7 +22,7 @@ app = App(name="cache", help="List, verify, repair and prune the feature store."
 @app.default
 @app.command(name="list")
 def list_(*, store: Path | None = None) -> int:
-    """List what is stored: one row a backbone and layer.
+    """List what is stored: one row a backbone, its weights (where their sha256 begins) and layer.
 
     Args:
         store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
@@ -28,22 +30,23 @@ def list_(*, store: Path | None = None) -> int:
     opened = _open(store)
     records = opened.records()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("backbone", "layer", "images", "shards", "size", "last used"):
+    for title in ("backbone", "weights", "layer", "images", "shards", "size", "last used"):
         table.add_column(
-            title, justify="right" if title in {"images", "shards", "size"} else "left", overflow="fold"
+            title, justify="right" if title in {"images", "shards", "size"} else "left", no_wrap=True
         )
     for digest, description in opened.keys().items():
         key, own = json.loads(description), [record for record in records if record.digest == digest]
         if own:
             table.add_row(
                 key["architecture"],
+                key["weights"][:_SHOWN],
                 key["cut"],
                 str(sum(record.rows for record in own)),
                 str(len(own)),
                 human_bytes(sum(record.bytes for record in own)),
                 datetime.fromtimestamp(max(record.last_used for record in own)).strftime("%Y-%m-%d"),
             )
-    out.print(table)
+    print_whole(table)
     out.print(f"{human_bytes(sum(record.bytes for record in records))} in {opened.root}", markup=False)
     return 0
 

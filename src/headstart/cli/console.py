@@ -18,7 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
+
+_LEAST_WIDTH = 120
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -124,6 +127,17 @@ def show_error(message: str) -> None:
 def show_note(message: str) -> None:
     """Something to know, that stops nothing."""
     err.print(Text.assemble(("note: ", "yellow"), message))
+
+
+def print_whole(table: Table) -> None:
+    """A table whose names are there to be copied: they are not cut short where the terminal is narrow."""
+    wide = Console(highlight=False, width=max(out.width, _LEAST_WIDTH))
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        text = Text.from_ansi(line)
+        text.rstrip()  # the last column's padding, which would wrap into lines of nothing
+        out.print(text)
 
 
 def percent(share: float) -> str:

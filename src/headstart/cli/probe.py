@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from headstart.cli.console import extraction_bar, out, percent, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, percent, show_note
 from headstart.cli.extract import show_extracted
 from headstart.config import ProbeConfig
 from headstart.errors import ConfigError
@@ -64,8 +64,8 @@ def _files(
         raise ConfigError("Where are the two files of features to be written?\nGive a folder: --out FOLDER.")
     from headstart.jobs import extract_bottleneck
 
-    with extraction_bar() as bar:
-        made = extract_bottleneck(options, out_folder, store=store, progress=bar)
+    with extraction_bar() as bar, download_bar() as downloads:
+        made = extract_bottleneck(options, out_folder, store=store, progress=bar, downloads=downloads)
     show_extracted(made)
     training_file, validation_file = (file.path for file in made.files)
     return training_file, validation_file

@@ -13,6 +13,7 @@ from headstart.datasets.protocols import parse_protocol
 from headstart.datasets.sources import SOURCES, DataSource, full_location, load_dataset
 from headstart.datasets.splits import (
     FEW_IMAGES,
+    VALIDATION_MADE,
     Choice,
     SplitRecord,
     assign_splits,
@@ -27,6 +28,7 @@ __all__ = [
     "SCHEMA",
     "SOURCES",
     "SPLITS",
+    "VALIDATION_MADE",
     "ArrayFiles",
     "Choice",
     "DataSource",

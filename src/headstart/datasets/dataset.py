@@ -13,6 +13,7 @@ import pyarrow as pa
 from headstart.datasets.files import DiskFiles, ImageFiles
 
 Split = Literal["train", "val", "test"]
+_NAMED: Final = 5
 SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 
 _FIELDS: Final[list[pa.Field[Any]]] = [
@@ -119,6 +120,22 @@ class ImageDataset:
     def subset(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> ImageDataset:
         """Keep the rows of a mask (n,) or of row numbers, in that order; classes stay as they are."""
         return dataclasses.replace(self, table=self.table.take(np.arange(len(self))[rows]))
+
+    def without_empty_classes(self) -> ImageDataset:
+        """Leave out classes without an image, with a note of it: a table or array may name more than it holds."""
+        counts = self.counts()
+        if counts.all():
+            return self
+        labels = pa.array((np.cumsum(counts > 0) - 1)[self.labels()], pa.int32())
+        empty = [name for name, n in zip(self.classes, counts, strict=True) if not n]
+        more = f" and {len(empty) - _NAMED:,} more" if len(empty) > _NAMED else ""
+        note = f"Classes without any image are left out: {', '.join(empty[:_NAMED])}{more}."
+        return dataclasses.replace(
+            self,
+            table=self.table.set_column(1, SCHEMA.field(1), labels),
+            classes=tuple(name for name, n in zip(self.classes, counts, strict=True) if n),
+            notes=(*self.notes, note),
+        )
 
     def with_splits(self, names: Sequence[str | None] | npt.NDArray[np.object_]) -> ImageDataset:
         """Give the same images other splits: for each row "train", "val", "test" or None."""

@@ -35,7 +35,7 @@ def group_by_pattern(dataset: ImageDataset, pattern: str) -> ImageDataset:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"The group pattern {pattern!r} is no regular expression: {error}.") from error
+        raise ConfigError(f"The group pattern '{pattern}' is no regular expression: {error}.") from error
     names = dataset.names()
     texts = names if "/" in pattern else [name.rpartition("/")[2] for name in names]
     found = [expression.search(text) for text in texts]
@@ -43,7 +43,7 @@ def group_by_pattern(dataset: ImageDataset, pattern: str) -> ImageDataset:
     if missed := [name for name, group in zip(names, groups, strict=True) if group is None]:
         more = f" and {len(missed) - _NAMED:,} more" if len(missed) > _NAMED else ""
         raise DataError(
-            f"The group pattern {pattern!r} does not match {', '.join(missed[:_NAMED])}{more}.\n"
+            f"The group pattern '{pattern}' does not match {', '.join(missed[:_NAMED])}{more}.\n"
             "Each image needs a group, because a split divides none: give a pattern that matches every name."
         )
     return dataset.with_groups([group for group in groups if group is not None])

@@ -54,9 +54,11 @@ def _read_folder(location: str) -> ImageDataset:
     try:
         return read_folder(location)
     except DataError as error:
-        if (close := _meant_name(location)) is None:
-            raise
-        raise DataError(f"{error}\nDid you mean the data set {close!r}?") from error
+        if (close := _meant_name(location)) is not None:
+            raise DataError(f"{error}\nDid you mean the data set {close!r}?") from error
+        if (held := _data_files(location)) and "\n" not in str(error):
+            raise DataError(f"{error}\nTo read {' or '.join(held)} in it, give that file.") from error
+        raise
 
 
 def _meant_name(location: str) -> str | None:
@@ -64,6 +66,15 @@ def _meant_name(location: str) -> str | None:
     path = Path(location)
     bare = not path.exists() and path.absolute().parent == Path.cwd()
     return close_name(path.name) if bare else None
+
+
+def _data_files(location: str) -> list[str]:
+    """Up to three files directly in a folder that are data sets by their names."""
+    try:
+        names = sorted(path.name for path in Path(location).expanduser().iterdir())
+    except OSError:
+        return []  # no folder, or one that cannot be read, as the error says already
+    return [name for name in names if name.lower().endswith(tuple(_SUFFIXES))][:3]
 
 
 def _read_table(location: str, options: ReadOptions) -> ImageDataset:

@@ -27,6 +27,8 @@ VALIDATION_SHARE: Final = 0.2
 FEW_IMAGES: Final = 20
 """With fewer training images in the smallest class, choices are made by cross-validation."""
 MOST_FOLDS: Final = 5
+VALIDATION_MADE: Final = "validation a stratified fifth of train"
+"""The words of a rule for a validation split that is taken out of train."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ def assign_splits(
         share = TEST_SHARE / (1 - TEST_SHARE) if anew else VALIDATION_SHARE
         splits[draw.part(splits == "train", share, keep=1)] = "val"
         if not anew:
-            made.append("validation a stratified fifth of train")
+            made.append(VALIDATION_MADE)
     record = _record(made, splits, held_out, seed, per_class, draw)
     return dataset.with_splits(splits).subset(splits.astype(bool)), record
 

@@ -1,15 +1,19 @@
 """The conventions of programs on bottleneck features: what their two files are called, and who is in them."""
 
 import re
+from dataclasses import replace
 from typing import Final
 
-from headstart.datasets import ImageDataset, SplitRecord, assign_splits
+from headstart.datasets import VALIDATION_MADE, ImageDataset, SplitRecord, assign_splits
 
 PER_CLASS: Final = 100
 """Training images a class, where nothing else is said."""
 
 _NETWORKS: Final = {"vgg16": "vgg", "inception_v3": "inception", "resnet50": "resnet"}
-_DATASETS: Final = {"gtsrb": "traffic", "cifar-10": "cifar10", "cifar-10-batches-py": "cifar10"}
+_DATASETS: Final = {
+    "gtsrb": "traffic",
+    **dict.fromkeys(("cifar-10", "cifar-10-batches-py", "cifar-10-python"), "cifar10"),
+}
 # They hold out a third of the traffic signs, and a fifth of CIFAR-10.
 _SHARES: Final = {"traffic": "67/33"}
 _USUAL_SHARES: Final = "80/20"
@@ -58,16 +62,21 @@ def split_bottleneck(
         ConfigError: `split` is no rule for splits.
         DataError: there is no training image.
     """
-    if split == "auto" and not {"val", "test"} & set(dataset.splits):
+    given = next((name for name in ("val", "test") if name in dataset.splits), None)
+    if split == "auto" and given is None:
         dataset = dataset.with_splits([None] * len(dataset))
         split = _SHARES.get(dataset_word(dataset.name), _USUAL_SHARES)
-    elif split == "auto" and "val" in dataset.splits:
+    elif split == "auto" and given == "val":
         kept = dataset.split_names()
         dataset = dataset.subset(kept != "test")
         dataset = dataset.with_splits(["test" if name == "val" else name for name in kept[kept != "test"]])
     made, record = assign_splits(dataset, split=split, seed=seed, per_class=size)
+    # Of the two files one trains: what was set aside within train goes back, and the words on it go.
     names = {"train": "train", "val": "train", "test": "val"}
-    return made.with_splits([names[name] for name in made.split_names()]), record
+    rule = record.rule.replace(f", {VALIDATION_MADE}", "")
+    if split == "auto":
+        rule = rule.replace("train, test as given", f"train, {given} as given")
+    return made.with_splits([names[name] for name in made.split_names()]), replace(record, rule=rule)
 
 
 def _safe(name: str) -> str:

@@ -4,6 +4,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,13 +15,11 @@ from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import (
     ImageDataset,
-    ImageFiles,
     Problem,
     Split,
     SplitRecord,
     assign_splits,
     full_location,
-    read_image,
     stratified_folds,
 )
 from headstart.download import Progress as DownloadProgress
@@ -105,6 +104,7 @@ def _extract(
     progress: Progress | None,
 ) -> RunData:
     """The readable images with splits and features."""
+    listed = listed.without_empty_classes()
     if listed.splits == ("train",):
         listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
 
@@ -226,12 +226,15 @@ def _write_report(
         config=asdict(config),
         command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
     )
-    writer.report(render_report(record, lambda name: _thumbnail(data.dataset.files, name)))
+    writer.report(render_report(record, lambda names: _thumbnails(data.dataset, names)))
 
 
-def _thumbnail(files: ImageFiles, name: str) -> bytes | None:
-    """A small JPEG of a photo, or None where it has gone since it was read."""
-    try:
-        return draw_thumbnail(decode_image(read_image(files, name)))
-    except UnreadableImageError:
-        return None
+def _thumbnails(dataset: ImageDataset, names: Sequence[str]) -> dict[str, bytes]:
+    """Small JPEGs of photos by name, without those that have gone since they were read."""
+    wanted = set(names)
+    in_order = [name for name in dataset.names() if name in wanted]  # as an archive is read in one pass
+    drawn = {}
+    for name, read in zip(in_order, dataset.files.readers(in_order), strict=True):
+        with suppress(UnreadableImageError):
+            drawn[name] = draw_thumbnail(decode_image(read()))
+    return drawn

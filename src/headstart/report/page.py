@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,20 +62,21 @@ class _Findings:
     mistakes: list[Mistake]
 
 
-def render_report(record: RunRecord, thumbnail: Callable[[str], bytes | None]) -> RenderedReport:
+def render_report(
+    record: RunRecord, thumbnails_of: Callable[[Sequence[str]], Mapping[str, bytes]]
+) -> RenderedReport:
     """Draw the figures of a run and the page that tells what it has found.
 
     Args:
         record: the run.
-        thumbnail: gives a small JPEG or PNG of one of the record's paths (see `draw_thumbnail`), or None
-            where that photo is no longer there; called only for the photos that are shown.
+        thumbnails_of: gives small JPEGs or PNGs (see `draw_thumbnail`) of some of the record's paths, by path, without
+            those that are no longer there; called once, for all photos that are shown.
 
     Returns:
         The page and the figures.
     """
     found = _find(record)
-    shown = {mistake.path: thumbnail(mistake.path) for mistake in found.mistakes}
-    thumbnails = {path: image for path, image in shown.items() if image is not None}
+    thumbnails = thumbnails_of([mistake.path for mistake in found.mistakes])
     with drawing():
         charts = _charts(record, found)
         files = {f"{name}.png": to_png(figure) for name, (figure, _) in charts.items()}

@@ -115,6 +115,7 @@ def test_tables_that_name_no_classes(table: str, words: str, tmp_path: Path) -> 
         ({"features": COLOUR.reshape(6, -1), "labels": LABELS}, r"shape \(6, 216\)"),
         ({"features": np.zeros((6, 8, 9, 4), np.uint8), "labels": LABELS}, r"shape \(6, 8, 9, 4\)"),
         ({"features": COLOUR[:0], "labels": LABELS[:0]}, r"shape \(0, 8, 9, 3\)"),
+        ({"features": np.zeros((6, 1, 1, 512), np.float32), "labels": LABELS}, r"\(6, 1, 1, 512\)(.|\n)*probe"),
         ({"features": COLOUR, "labels": LABELS[:5]}, "a label for each of its 6 images, got 5"),
         ({"features": COLOUR, "labels": np.eye(6)}, "one-hot"),
         ({"features": COLOUR, "labels": 3}, "no list or array"),

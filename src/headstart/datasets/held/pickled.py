@@ -140,16 +140,17 @@ def as_pixels(value: object, path: Path) -> npt.NDArray[np.uint8]:
         raise DataError(
             f"{path}: its images are a {type(value).__name__}.\nExpected an array (N, H, W, 3) uint8."
         )
-    if value.dtype != np.uint8:
-        raise DataError(
-            f"{path}: its images are {value.dtype}, whose range nobody can know.\n"
-            "Expected uint8, 0 to 255; images of 0 to 1 become that by (images * 255).round().astype('uint8')."
-        )
     images = value[..., None] if value.ndim == 3 else value
     if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise DataError(
             f"{path}: its images have the shape {value.shape}.\n"
-            "Expected (N, H, W, 3), or grey as (N, H, W) or (N, H, W, 1); the channels come last."
+            "Expected (N, H, W, 3), or grey as (N, H, W) or (N, H, W, 1); the channels come last. Features are for "
+            "`headstart probe`."
+        )
+    if value.dtype != np.uint8:
+        raise DataError(
+            f"{path}: its images are {value.dtype}, whose range nobody can know.\n"
+            "Expected uint8, 0 to 255; images of 0 to 1 become that by (images * 255).round().astype('uint8')."
         )
     return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
