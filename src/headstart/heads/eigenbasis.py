@@ -216,7 +216,8 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
     On a CPU by relatively robust representations, which take half the memory of torch's divide and conquer.
     """
     if matrix.device.type != "cpu":
-        return torch.linalg.eigh(matrix)
+        on_device: tuple[Tensor, Tensor] = torch.linalg.eigh(matrix)
+        return on_device
     values, vectors = eigh(matrix.numpy().T, overwrite_a=True, check_finite=False, driver="evr")
     return torch.from_numpy(values), torch.from_numpy(vectors)
 
