@@ -34,7 +34,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         backbone: name of the network; see `headstart.list_backbones`.
         layer: where to take the features.
-        weights: "pretrained", or "none" for random ones.
+        weights: "pretrained", a file or folder of weights, or "none" for random ones.
         class_weight: None, or "balanced" to weigh each class the same.
         random_state: seed of the folds and of random weights.
         device: "auto", "cpu", "cuda" or "mps".
