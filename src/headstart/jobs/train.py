@@ -131,9 +131,10 @@ def _require_classes(dataset: ImageDataset, problems: Sequence[Problem]) -> None
     counts = dataset.counts("train")
     if missing := [name for name, n in zip(dataset.classes, counts, strict=True) if not n]:
         unreadable = f" ({len(problems)} files could not be read)" if problems else ""
+        advice = "Add photos to these class folders, or remove the folders."
         raise DataError(
             f"No readable training image is left of {listing(missing)}{unreadable}.\n"
-            "Add photos to these class folders, or remove the folders."
+            + (f"One of them: {problems[-1].path}: {problems[-1].reason}." if problems else advice)
         )
     if not len(dataset.rows("test")):
         raise DataError(
