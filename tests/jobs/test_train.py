@@ -260,6 +260,14 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("tiny")
+def test_arrays_of_one_class_are_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", x=np.zeros((6, 8, 8, 3), np.uint8), y=np.full(6, 3))
+
+    with pytest.raises(DataError, match=r"one holds images of one class only, '3'\."):
+        train(str(tmp_path / "one.npz"), out=tmp_path / "run")
+
+
+@pytest.mark.usefixtures("tiny")
 def test_classes_of_two_images_leave_nothing_to_test_on(tmp_path: Path, draw_photos: DrawPhotos) -> None:
     with pytest.raises(DataError, match="no image to test on"):
         train(str(draw_photos(tmp_path / "few", per_class=2)), out=tmp_path / "run")
