@@ -33,6 +33,7 @@ def test_unknown_kinds_are_named(source: str, kind: str) -> None:
 
 def test_a_folder_without_photos_names_the_files_in_it_that_are_data_sets(tmp_path: Path) -> None:
     (tmp_path / "train.p").touch()
+    (tmp_path / "signnames.csv").touch()
     (tmp_path / "readme.txt").touch()
     with pytest.raises(
         DataError, match=r"no class folder and no image.*\nTo read train\.p in it, give that file\."

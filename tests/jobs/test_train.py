@@ -226,10 +226,23 @@ def test_a_class_with_no_image_left_is_an_error(photo_folder: Path, tmp_path: Pa
     for path in (photo_folder / "grass").iterdir():
         path.write_text("no image")
 
-    with pytest.raises(DataError, match=r"left of 'grass' \(8 files could not be read\)"):
+    with pytest.raises(
+        DataError, match=r"left of 'grass' \(8 files could not be read\)\.\n.*grass/.*: not an"
+    ):
         train(str(photo_folder), out=tmp_path / "run")
     with pytest.raises(RunError):
         load_run(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_where_nothing_to_train_on_can_be_read_the_error_says_why(split_folder: Path, tmp_path: Path) -> None:
+    for path in (split_folder / "train").rglob("*.*"):
+        path.write_text("no image")
+
+    with pytest.raises(
+        DataError, match=r"none to train on\.\n.* files could not be read, such as train/.*: not an"
+    ):
+        train(str(split_folder), out=tmp_path / "run")
 
 
 @pytest.mark.usefixtures("tiny")
@@ -244,6 +257,14 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
 
     assert run.result["classes"] == ["sign 1", "sign 4"]
     assert "Classes without any image are left out: sign 0, sign 2, sign 3, sign 5." in _warnings(run)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_arrays_of_one_class_are_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", x=np.zeros((6, 8, 8, 3), np.uint8), y=np.full(6, 3))
+
+    with pytest.raises(DataError, match=r"one holds images of one class only, '3'\."):
+        train(str(tmp_path / "one.npz"), out=tmp_path / "run")
 
 
 @pytest.mark.usefixtures("tiny")

@@ -13,6 +13,7 @@ from headstart.datasets.dataset import ImageDataset
 from headstart.datasets.folders.archives import ARCHIVE_SUFFIXES, read_archive
 from headstart.datasets.folders.folder import read_folder
 from headstart.datasets.held.files import ARRAY_READERS, is_cifar, read_array_file, read_cifar_batches
+from headstart.datasets.held.pickled import SIGN_NAMES
 from headstart.datasets.named.huggingface import read_huggingface
 from headstart.datasets.named.registry import NAMED, close_name, read_named
 from headstart.datasets.named.torchvision_sets import read_torchvision
@@ -74,7 +75,7 @@ def _data_files(location: str) -> list[str]:
         names = sorted(path.name for path in Path(location).expanduser().iterdir())
     except OSError:
         return []  # no folder, or one that cannot be read, as the error says already
-    return [name for name in names if name.lower().endswith(tuple(_SUFFIXES))][:3]
+    return [name for name in names if name.lower().endswith(tuple(_SUFFIXES)) and name != SIGN_NAMES][:3]
 
 
 def _read_table(location: str, options: ReadOptions) -> ImageDataset:

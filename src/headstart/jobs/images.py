@@ -10,6 +10,7 @@ from headstart.backbones import Backbone
 from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, group_by_pattern, load_dataset
 from headstart.download import Progress as DownloadProgress
+from headstart.errors import DataError
 from headstart.features import Features, FeatureStore, Progress, extract_features
 from headstart.files import parse_bytes
 
@@ -70,7 +71,7 @@ def divide_and_extract(
     problems = listed.problems
     extracted, seconds = 0, 0.0
     while True:
-        dataset, record = divide(listed, problems)
+        dataset, record = _divide(listed, problems, divide)
         got = extract_features(
             dataset,
             backbone,
@@ -93,3 +94,18 @@ def divide_and_extract(
         problems += got.problems
         unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])
         listed = listed.subset(np.array([name not in unreadable for name in listed.names()]))
+
+
+def _divide(
+    listed: ImageDataset, problems: Sequence[Problem], divide: Division
+) -> tuple[ImageDataset, SplitRecord]:
+    """Divide what can be read; where that is too little to divide, the error says why."""
+    try:
+        return divide(listed, problems)
+    except DataError as error:
+        if not problems or "\n" in str(error):
+            raise
+        last = problems[-1]
+        raise DataError(
+            f"{error}\n{len(problems)} files could not be read, such as {last.path}: {last.reason}."
+        ) from error

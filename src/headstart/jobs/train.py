@@ -127,13 +127,19 @@ def _extract(
 
 
 def _require_classes(dataset: ImageDataset, problems: Sequence[Problem]) -> None:
-    """Every class has a training image left, and there is something to test on."""
+    """There are two classes, every class has a training image left, and there is something to test on."""
+    if len(dataset.classes) < 2:
+        raise DataError(
+            f"{dataset.name} holds images of one class only, {listing(dataset.classes)}.\n"
+            "A classifier needs at least two classes."
+        )
     counts = dataset.counts("train")
     if missing := [name for name, n in zip(dataset.classes, counts, strict=True) if not n]:
         unreadable = f" ({len(problems)} files could not be read)" if problems else ""
+        advice = "Add training photos of them, or leave out these classes."
         raise DataError(
             f"No readable training image is left of {listing(missing)}{unreadable}.\n"
-            "Add photos to these class folders, or remove the folders."
+            + (f"One of them: {problems[-1].path}: {problems[-1].reason}." if problems else advice)
         )
     if not len(dataset.rows("test")):
         raise DataError(
