@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from scipy.linalg import eigh
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from headstart.errors import DataError
@@ -218,7 +219,10 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
     if matrix.device.type != "cpu":
         on_device: tuple[Tensor, Tensor] = torch.linalg.eigh(matrix)
         return on_device
-    values, vectors = eigh(matrix.numpy().T, overwrite_a=True, check_finite=False, driver="evr")
+    with threadpool_limits(
+        limits=torch.get_num_threads(), user_api="blas"
+    ):  # scipy's BLAS has threads of its own
+        values, vectors = eigh(matrix.numpy().T, overwrite_a=True, check_finite=False, driver="evr")
     return torch.from_numpy(values), torch.from_numpy(vectors)
 
 
