@@ -260,6 +260,16 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
+    train(str(photo_folder), out=tmp_path / "run")
+
+    with pytest.raises(BackboneError):
+        train(TrainConfig(str(photo_folder), layer="poled"), out=tmp_path / "run", force=True)
+
+    assert load_run(tmp_path / "run").config == TrainConfig(str(photo_folder), device="cpu")
+
+
+@pytest.mark.usefixtures("tiny")
 def test_arrays_of_one_class_are_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", x=np.zeros((6, 8, 8, 3), np.uint8), y=np.full(6, 3))
 
