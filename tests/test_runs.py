@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from headstart.config import TrainConfig
 from headstart.datasets import Problem
-from headstart.errors import RunError
+from headstart.errors import DataError, RunError
 from headstart.report import RenderedReport
 from headstart.runs import Predictions, RunWriter, load_run, new_run, predictions_table, write_predictions_csv
 
@@ -98,6 +98,24 @@ def test_a_run_without_its_result_is_unfinished_and_taken_up(tmp_path: Path) -> 
         assert not (folder / "predictions.parquet").exists()  # what the killed one left is not mixed in
         writer.finish({})
     assert load_run(folder).result == {}
+
+
+def test_a_mistake_before_anything_was_made_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for out in (None, "new/run", "mine"):
+        with pytest.raises(DataError), new_run(CONFIG, "photos", out, force=False):
+            raise DataError("no photos")
+    assert not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "new" / "run").exists()
+    assert not list((tmp_path / "mine").iterdir())
+
+    with pytest.raises(DataError), new_run(CONFIG, "photos", "new/run", force=False) as writer:
+        writer.problems([])
+        raise DataError("too late")
+    assert (tmp_path / "new" / "run" / "config.toml").is_file()
 
 
 def test_a_finished_run_is_replaced_by_force_alone(finished: Path) -> None:

@@ -58,6 +58,8 @@ class ExtractConfig:
             value = getattr(self, name, None)
             if isinstance(value, int) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
+        if self.weights == "":  # as a path it would be the current folder
+            faults.append("weights is empty; expected pretrained, none, a file or a folder")
         if isinstance(self.max_store, str) and (fault := _size_fault(self.max_store)):
             faults.append(f"max_store: {fault}")
         if faults:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import platformdirs
 
-from headstart.errors import ConfigError, DiskFullError
+from headstart.errors import ConfigError, DataError, DiskFullError
 
 STORE_VARIABLE = "HEADSTART_STORE"
 TEMPORARY_SUFFIX = ".tmp"
@@ -68,6 +68,18 @@ def atomic_write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None
             replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_place_for(file: Path) -> None:
+    """Make sure that a file of this name can be there, before anything is computed for it.
+
+    Raises:
+        DataError: there is no such folder, or a folder of the file's name.
+    """
+    if not file.parent.is_dir():
+        raise DataError(f"There is no folder {file.parent} to write {file.name} to.\nMake it first.")
+    if file.is_dir():
+        raise DataError(f"{file} is a folder, and a file is to be written there.\nGive the name of a file.")
 
 
 def temporary_beside(path: Path) -> Path:

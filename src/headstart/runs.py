@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from headstart.classifier import CARD_FILE, WEIGHTS_FILE, Classifier
 from headstart.config import TrainConfig, read_config
 from headstart.datasets import Problem
-from headstart.errors import RunError
+from headstart.errors import HeadstartError, RunError
 from headstart.files import atomic_write
 from headstart.report import RenderedReport
 
@@ -166,10 +166,13 @@ def new_run(
         out: the folder; by default the next free `runs/NAME-k`. One that holds an unfinished run is taken up.
         force: replace a finished run that stands there.
 
+    A `HeadstartError` before anything was made leaves no folder behind that was made for it.
+
     Raises:
         RunError: the folder holds a finished run (without `force`) or something else, or is being written.
     """
     folder = _next_folder(name) if out is None else Path(out)
+    made_here = out is None or not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -187,10 +190,16 @@ def new_run(
     try:
         _clear(folder)
         yield RunWriter(folder, config)
+    except HeadstartError:
+        _forget_empty(folder)
+        raise
     finally:
         with suppress(OSError):  # Windows keeps an open file's name; the empty file does no harm
             (folder / _LOCK_FILE).unlink()
         lock.release()
+        if made_here:
+            with suppress(OSError):  # it is not empty: all is well
+                folder.rmdir()
 
 
 def write_predictions_csv(path: Path, predictions: Predictions, classes: Sequence[str]) -> None:
@@ -234,6 +243,12 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for figure in (folder / FIGURES_FOLDER).glob("*.png"):
         figure.unlink()
+
+
+def _forget_empty(folder: Path) -> None:
+    """Where a mistake ended a run before anything was made, nothing of it stays."""
+    if {path.name for path in folder.iterdir()} <= {CONFIG_FILE, _LOCK_FILE}:
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
 
 
 def _next_folder(data: str) -> Path:

@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from headstart.backbones import Backbone
 from headstart.config import TrainConfig
+from headstart.datasets import DiskFiles, Reader, load_dataset
 from headstart.errors import BackboneError, DataError, RunError
 from headstart.jobs import train
 from headstart.metrics import GROUPED_INTERVAL
@@ -257,6 +259,34 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
 
     assert run.result["classes"] == ["sign 1", "sign 4"]
     assert "Classes without any image are left out: sign 0, sign 2, sign 3, sign 5." in _warnings(run)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
+    train(str(photo_folder), out=tmp_path / "run")
+
+    with pytest.raises(BackboneError):
+        train(TrainConfig(str(photo_folder), layer="poled"), out=tmp_path / "run", force=True)
+
+    assert load_run(tmp_path / "run").config == TrainConfig(str(photo_folder), device="cpu")
+
+
+def test_all_thumbnails_take_one_pass_over_an_archive(photo_folder: Path) -> None:
+    passes: list[list[str]] = []
+
+    class Watched(DiskFiles):
+        def readers(self, names: Iterable[str]) -> Iterator[Reader]:
+            passes.append(list(names))
+            return super().readers(passes[-1])
+
+    dataset = replace(load_dataset(photo_folder), files=Watched(root=photo_folder))
+    wanted = dataset.names()[3:9]
+    (photo_folder / wanted[2]).unlink()
+
+    drawn = MODULE._thumbnails(dataset, wanted[::-1])
+
+    assert passes == [wanted]
+    assert sorted(drawn) == sorted(wanted[:2] + wanted[3:])
 
 
 @pytest.mark.usefixtures("tiny")

@@ -69,10 +69,16 @@ def _show_cards(cards: Sequence[BackboneCard], names: Mapping[str, str] | None =
         table.add_row(
             *((names[card.name], card.name) if names else (card.name,)),
             str(card.preprocess.size),
-            "here" if card.weights_here else "to fetch",
+            _where(card),
             card.licence,
         )
     print_whole(table)
+
+
+def _where(card: BackboneCard) -> str:
+    """Where the weights are, in a word or two."""
+    by_hand = card.get_weights.startswith("--weights")  # nobody serves them
+    return "here" if card.weights_here else "by hand" if by_hand else "to fetch"
 
 
 def _show_layers(name: str, depth: int | None) -> None:

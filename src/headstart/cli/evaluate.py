@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from headstart.cli.console import download_bar, extraction_bar, out, percent, show_note
+from headstart.files import require_place_for
 
 
 def evaluate(
@@ -36,6 +37,8 @@ def evaluate(
     from headstart.jobs import evaluate as evaluate_run
     from headstart.runs import write_predictions_csv
 
+    if csv_ is not None:
+        require_place_for(csv_)
     with extraction_bar() as bar, download_bar() as downloads:
         evaluation = evaluate_run(
             run,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from headstart.cli.console import out, show_note
 from headstart.errors import DataError
-from headstart.files import atomic_write
+from headstart.files import atomic_write, require_place_for
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier, Prediction
@@ -47,6 +47,9 @@ def predict(
     from headstart.classifier import Classifier
     from headstart.datasets import list_images
 
+    for file in (csv_, figure):
+        if file is not None:
+            require_place_for(file)
     classifier = Classifier.load(run)
     paths = list_images(photos)
     if not paths:

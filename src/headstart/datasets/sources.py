@@ -160,7 +160,7 @@ def load_dataset(
 def full_location(location: str) -> str:
     """Make a path absolute, links and all, also behind a scheme; leave names as they are."""
     scheme, rest = _resolve(location, is_path=False)
-    if scheme in ("name", "torchvision"):
+    if scheme in ("name", "torchvision") or not location:
         return location
     absolute = os.path.abspath(rest)  # noqa: PTH100 - links stay
     if rest == location:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.features.packs import MOST_BYTES, Part, check_npz, open_pack
-from headstart.files import atomic_write, human_bytes
+from headstart.files import atomic_write, human_bytes, require_place_for
 from headstart.safe_pickle import load_npz, load_pickle
 
 _SHAPE_KEY: Final = b"headstart.shape"
@@ -112,8 +112,7 @@ def check_writable(file: Path) -> None:
         raise DataError(
             f"Features cannot be written to {file}.\nGive a file that ends in {', '.join(_WRITERS)}."
         )
-    if not file.parent.is_dir():
-        raise DataError(f"There is no folder {file.parent} to write {file.name} to.\nMake it first.")
+    require_place_for(file)
 
 
 # Pickle

@@ -75,13 +75,14 @@ def train(
         device=choose_device(config.device),
     )
     listed = list_images_of(config, store, downloads)
+    backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
+    cut = backbone.cut(
+        config.layer
+    )  # all before the folder: a mistyped name costs nobody a run that is replaced
     with new_run(config, listed.name, out, force=force) as writer:
-        backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
         fitted, fit_seconds = _fit(data, config)
-        classifier = Classifier(
-            backbone=backbone, cut=backbone.cut(config.layer), head=fitted.head, classes=data.dataset.classes
-        )
+        classifier = Classifier(backbone=backbone, cut=cut, head=fitted.head, classes=data.dataset.classes)
         evaluation_start = time.perf_counter()
         judged = _judge(data, fitted, classifier)
         seconds = {
