@@ -9,8 +9,9 @@ import torch
 
 from headstart.datasets import stratified_folds
 from headstart.errors import DataError
-from headstart.features import FeatureTable, write_features
+from headstart.features import FeatureTable, read_features, write_features
 from headstart.jobs import probe
+from headstart.metrics import GROUPED_INTERVAL, INTERVAL, cluster_interval
 from headstart.training import Epoch, fit_head, train_epochs
 
 
@@ -147,6 +148,35 @@ def test_look_alikes_within_the_training_file_are_suspected(files: tuple[Path, P
     assert grouped.warnings == ()
     assert grouped.path.rule.startswith("chosen by 4-fold cross-validation")
     assert grouped.path.rule.endswith("with whole groups")
+    assert grouped.path.held_out is not None
+    assert grouped.path.held_out.interval == GROUPED_INTERVAL
+    assert grouped.path.validation.interval == INTERVAL  # that file knows of no groups
+
+
+def test_groups_of_the_validation_file_widen_the_interval(files: tuple[Path, Path], tmp_path: Path) -> None:
+    table = _table(60, 1)
+    write_features(
+        tmp_path / "groups.npz",
+        FeatureTable(features=table.features, labels=table.labels, groups=np.repeat(np.arange(6), 10)),
+    )
+
+    plain, grouped = (probe(files[0], file).path.validation for file in (files[1], tmp_path / "groups.npz"))
+
+    assert grouped.interval == GROUPED_INTERVAL
+    assert grouped.accuracy == plain.accuracy
+    said = _correct(files[0], table)
+    assert grouped.accuracy_ci95 == cluster_interval(said, np.repeat(np.arange(6), 10))
+
+
+def _correct(training_file: Path, table: FeatureTable) -> np.ndarray:
+    """Which images of a table the head of the path gets right, (n,) bool."""
+    train = read_features(training_file)
+    fitted = fit_head(
+        train.features, train.labels, n_classes=4, folds=stratified_folds(train.labels, 5, seed=0)
+    )
+    with torch.no_grad():
+        said = fitted.head(torch.from_numpy(table.features)).argmax(1).numpy()
+    return said == table.labels
 
 
 def test_few_images_a_class(files: tuple[Path, Path], tmp_path: Path) -> None:

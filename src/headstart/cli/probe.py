@@ -99,7 +99,7 @@ def _show(found: "Probe") -> None:
     out.print(
         f"[bold]path      acc {percent(path.train_accuracy)}, val_acc {percent(scores.accuracy)}, "
         f"val_loss {scores.log_loss:.4f}[/bold], {path.seconds:.1f} s "
-        f"(95 % interval of val_acc {100 * low:.1f} to {100 * high:.1f}; sampling of the validation set only)"
+        f"(val_acc {100 * low:.1f} to {100 * high:.1f}: {scores.interval.replace('test set', 'validation set')})"
     )
     held_out = "" if path.held_out is None else f", {percent(path.held_out.accuracy)} right out of fold"
     out.print(f"strength  {path.strength:.3g}, {path.rule}{held_out}; the validation file had no say in it")

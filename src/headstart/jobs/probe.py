@@ -178,8 +178,12 @@ def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, see
         strength=fitted.strength,
         train_accuracy=chosen.train_accuracy,
         train_loss=chosen.train_loss,
-        held_out=None if out_of_fold is None else score_predictions(out_of_fold, train.labels),
-        validation=score_predictions(_probabilities(fitted, held_out.features), held_out.labels),
+        held_out=None
+        if out_of_fold is None
+        else score_predictions(out_of_fold, train.labels, groups=train.groups),
+        validation=score_predictions(
+            _probabilities(fitted, held_out.features), held_out.labels, groups=held_out.groups
+        ),
         seconds=time.perf_counter() - start,
     )
 
