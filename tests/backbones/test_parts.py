@@ -196,3 +196,36 @@ def test_a_network_that_draws_whatever_the_pixels_is_not_frozen() -> None:
     with pytest.raises(BackboneError, match="draws random numbers"):
         TracedNetwork(Noise(), size=6)
     assert torch.equal(torch.get_rng_state(), generator)
+
+
+class Shaking(nn.Module):
+    """Draws first, and then cannot be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rand(1) if self.training else torch.ones(1)
+        return torch.stack([row * scale for row in x])
+
+
+class Shaken(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shaking = Shaking()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.shaking(self.first(x))).flatten(1)
+
+
+def test_what_a_failed_attempt_has_drawn_does_not_count() -> None:
+    network = Shaken().train()
+    generator = torch.get_rng_state()
+
+    found = TracedNetwork(network, size=6)
+
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert {"first", "shaking", "second"} <= found.cuts.keys()
+    x = torch.randn(2, 3, 6, 6)
+    prefix, suffix = found.split(found.cuts["shaking"])
+    torch.manual_seed(3)
+    whole = run(network, x)
+    torch.manual_seed(3)
+    assert torch.equal(run(suffix, run(prefix, x)), whole)

@@ -66,9 +66,12 @@ def trace(network: nn.Module) -> Traced:
 def _nothing_drawn() -> Iterator[None]:
     """Refuse random numbers while a forward is traced: the same would be in the graph forever."""
     before = torch.get_rng_state()
-    yield
-    if not torch.equal(torch.get_rng_state(), before):
+    try:
+        yield
+    finally:  # also where it failed: what it drew before is no fault of the modules around it
+        drawn = not torch.equal(torch.get_rng_state(), before)
         torch.set_rng_state(before)
+    if drawn:
         raise RuntimeError("it draws random numbers that do not depend on its input")
 
 
