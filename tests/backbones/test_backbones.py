@@ -96,3 +96,11 @@ def test_an_unknown_layer_of_a_backbone_gets_the_nearest_names(tiny_backbone: Ba
         BackboneError, match=r"There is no layer 'poled'\. Nearest cuts: pooled.*\n.*backbones"
     ):
         tiny_backbone.cut("poled")
+
+
+def test_an_alias_may_be_averaged_as_the_layer_it_means() -> None:
+    squeezenet = load_backbone("torchvision/squeezenet1_1", weights="none", size=64)
+    assert squeezenet.cut("last:mean") == squeezenet.cut("pooled")
+    assert squeezenet.cut("last:mean").name == "features.12.cat:mean"
+    with pytest.raises(BackboneError, match=r"'features.12.cat:mean' is a vector"):
+        squeezenet.cut("pooled:mean")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headstart.backbones.card import BackboneCard
-from headstart.backbones.cut import Cut
+from headstart.backbones.cut import MEAN, Cut
 from headstart.backbones.cuts import CutNetwork, cut_network
 from headstart.backbones.layers import Layer
 from headstart.images import Preprocess
@@ -75,12 +75,13 @@ class Backbone:
     def cut(self, layer: str) -> Cut:
         """The cut that a layer's name means: an alias (`pooled`), a module (`blocks.6`) or a canonical name.
 
-        `NAME:mean` is the average over the positions of the cut NAME.
+        `NAME:mean` is the average over the positions of the cut that NAME means.
 
         Raises:
             BackboneError: there is no such layer, or it is no cut; the nearest names are given.
         """
-        return self._cut_network.resolve(self.aliases.get(layer, layer), self.aliases)
+        name, mean = (layer.removesuffix(MEAN), MEAN) if layer.endswith(MEAN) else (layer, "")
+        return self._cut_network.resolve(self.aliases.get(name, name) + mean, self.aliases)
 
     def prefix(self, cut: Cut) -> nn.Module:
         """What gives the cut's features: from (N, 3, size, size) float32 to (N, *cut.shape).
