@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headstart.backbones import Backbone
 from headstart.cli import main
 from headstart.errors import HeadstartError
 from headstart.jobs import train
@@ -307,6 +308,15 @@ def test_one_backbones_layers_are_listed(capsys) -> None:
 
     assert "= pooled" in out
     assert "1280" in out
+
+
+def test_what_there_is_to_say_of_a_network_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    note = "It cannot be traced: x[/2] of [bold]"
+    monkeypatch.setattr(Backbone, "note", note)
+
+    assert note in _done(capsys, "backbones", "tf_efficientnet_lite0")
 
 
 # cache

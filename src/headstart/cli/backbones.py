@@ -102,7 +102,7 @@ def _show_layers(name: str, depth: int | None) -> None:
         f"[dim]--layer takes the layers in bold; the last column is what storing one image costs.{more}[/dim]"
     )
     if backbone.note:
-        out.print(backbone.note)
+        out.print(backbone.note, markup=False)  # it may quote code, whose brackets are no markup
 
 
 def _tree(layers: Sequence[Layer], aliases: Mapping[str, str]) -> Table:
