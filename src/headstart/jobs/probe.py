@@ -151,8 +151,8 @@ def _count_classes(train: FeatureTable, held_out: FeatureTable) -> int:
         raise DataError(f"The two files do not have the same classes: {what}.")
     classes = train.classes or held_out.classes
     n_classes = len(classes) if classes else int(train.labels.max()) + 1
-    if n_classes < 2:
-        raise DataError("The training file has a single class; a classifier needs at least two.")
+    if len(np.unique(train.labels)) < 2:  # whatever other classes the file has names of
+        raise DataError("The training images are all of one class; a classifier needs at least two.")
     if (largest := int(max(train.labels.max(), held_out.labels.max()))) >= n_classes:
         raise DataError(
             f"There is a label {largest}, but the training file has the classes 0 to {n_classes - 1} only.\n"
