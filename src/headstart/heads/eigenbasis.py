@@ -219,9 +219,8 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
     if matrix.device.type != "cpu":
         on_device: tuple[Tensor, Tensor] = torch.linalg.eigh(matrix)
         return on_device
-    with threadpool_limits(
-        limits=torch.get_num_threads(), user_api="blas"
-    ):  # scipy's BLAS has threads of its own
+    # scipy's BLAS has threads of its own.
+    with threadpool_limits(limits=torch.get_num_threads(), user_api="blas"):
         values, vectors = eigh(matrix.numpy().T, overwrite_a=True, check_finite=False, driver="evr")
     return torch.from_numpy(values), torch.from_numpy(vectors)
 

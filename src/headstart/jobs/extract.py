@@ -69,7 +69,8 @@ def extract(
 ) -> ExtractedFiles:
     """Write the features of all images to one file, with labels and where the format has them paths, splits and groups.
 
-    The splits are those that `train` makes with the same options.
+    The splits are those that `train` makes with the same options; but where all images are given to train, no test
+    is taken out of them, as whoever reads the file tests elsewhere.
 
     Args:
         config: the photos, the network and where it is cut.

@@ -76,9 +76,8 @@ def train(
     )
     listed = list_images_of(config, store, downloads)
     backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
-    cut = backbone.cut(
-        config.layer
-    )  # all before the folder: a mistyped name costs nobody a run that is replaced
+    # All before the folder: a mistyped name costs nobody a run that is replaced.
+    cut = backbone.cut(config.layer)
     with new_run(config, listed.name, out, force=force) as writer:
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
         fitted, fit_seconds = _fit(data, config)

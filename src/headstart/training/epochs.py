@@ -132,14 +132,11 @@ def _epochs(
     """The loop."""
     generator = torch.Generator().manual_seed(seed)
     layer = _Softmax(glorot_uniform(n_classes, train.x.shape[1], generator))
+    is_small = batch_size * train.x.shape[1] * n_classes < _ONE_THREAD_PRODUCTS
     for number in range(1, epochs + 1):
         start = time.perf_counter()
         # Around each epoch, not around them all: between two epochs the caller's code runs.
-        with (
-            one_thread()
-            if batch_size * train.x.shape[1] * n_classes < _ONE_THREAD_PRODUCTS
-            else nullcontext()
-        ):
+        with one_thread() if is_small else nullcontext():
             loss, right = _pass_over(train, layer, batch_size, generator)
             validation_loss, validation_right = layer.judge(held_out)
         yield Epoch(
