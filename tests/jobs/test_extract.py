@@ -149,3 +149,22 @@ def test_groups_go_into_the_file(photo_folder: Path, tmp_path: Path) -> None:
     assert table.names is not None
     assert table.groups is not None
     assert table.groups.tolist() == [int(Path(name).stem) for name in table.names]
+
+
+def test_where_those_drawn_instead_cannot_be_read_either_all_are_told_once(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    broken = sorted((photo_folder / "brick").glob("*.jpg"))[:-1]
+    for photo in broken:
+        photo.write_bytes(b"no image")
+
+    made = extract(ExtractConfig(str(photo_folder), per_class=1), tmp_path / "codes.npz")
+
+    # Each pass draws at most two of the class; it ends when one that can be read has been drawn.
+    names = [problem.path for problem in made.problems]
+    assert len(names) == len(set(names)) >= 6
+    assert set(names) <= {f"brick/{photo.name}" for photo in broken}
+    table = read_features(tmp_path / "codes.npz")
+    assert table.names is not None
+    assert [name for name in table.names if name.startswith("brick/")] == ["brick/07.jpg"]
+    assert made.extracted == made.files[0].images
