@@ -183,6 +183,27 @@ def test_two_writers_at_once_are_refused(tmp_path: Path, force: bool) -> None:
     assert not (tmp_path / "config.toml").exists()
 
 
+def test_a_run_that_another_process_finished_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = FileLock.acquire
+
+    def acquire_late(self: FileLock, *arguments: object, **named: object) -> object:
+        for name in ("config.toml", "result.json"):  # after the first look at the folder
+            (tmp_path / "run" / name).write_text("another's")
+        return acquire(self, *arguments, **named)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_late)
+
+    with (
+        pytest.raises(RunError, match="holds a finished run"),
+        new_run(CONFIG, "photos", tmp_path / "run", force=False),
+    ):
+        pass
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "result.json"}
+    assert (tmp_path / "run/result.json").read_text() == "another's"
+
+
 def test_a_writer_inside_another_is_refused_and_harms_nothing(tmp_path: Path) -> None:
     with new_run(CONFIG, "photos", tmp_path, force=False) as writer:
         _write_all(writer)

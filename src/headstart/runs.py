@@ -188,6 +188,7 @@ def new_run(
     except OSError as error:
         raise RunError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
     try:
+        _must_be_free(folder, force=force)  # again: another process may have finished its run there meanwhile
         _clear(folder)
         yield RunWriter(folder, config)
     except HeadstartError:
