@@ -245,6 +245,7 @@ def test_the_cards_tell_the_truth(name: str) -> None:
 def test_aliases_are_codes_after_their_relu(alexnet_layers: Layers) -> None:
     card = find_card("caffe/alexnet")
     backbone = Backbone(card=card, network=build_network(card), weights="none", weights_sha256="0" * 64)
+    assert all(backbone.cut(name) == cut for name, cut in backbone.cuts.items())
     assert backbone.cut("fc6").shape == backbone.cut("fc7").shape == backbone.cut("last").shape == (4096,)
     assert backbone.cut("pool5").shape == (256, 6, 6)
     prefix, suffix = backbone.split(backbone.cut("fc6"))

@@ -94,7 +94,7 @@ def _alexnet() -> _Network:
         parameters=60_965_224,
         preprocess=_preprocess(227, (122.67891434, 116.66876762, 104.00698793)),
         layers={name: _Layer(module=name, shape=shape) for name, shape in convolutions.items()}
-        | _fully_connected(9216, "fc6", "fc7", "fc8"),
+        | _fully_connected(9216, "linear6", "linear7", "linear8"),
         flattened=(6, 6, 256),
         aliases={"fc6": "relu6", "fc7": "relu7", "last": "relu7"},
         summary="AlexNet of 2012 (groups, local response normalisation), ImageNet-1k, trained in Caffe",
@@ -148,10 +148,11 @@ class AlexNet(nn.Sequential):
         self.fit5 = nn.AdaptiveAvgPool2d(6)
         self.flatten = nn.Flatten()
         for i, inputs in ((6, 9216), (7, 4096)):
-            self.add_module(f"fc{i}", nn.Linear(inputs, 4096))
+            # Not fc6 and fc7: these names mean what comes out of the ReLU, and one name means one layer.
+            self.add_module(f"linear{i}", nn.Linear(inputs, 4096))
             self.add_module(f"relu{i}", nn.ReLU(inplace=True))
             self.add_module(f"drop{i}", nn.Dropout())
-        self.fc8 = nn.Linear(4096, 1000)
+        self.linear8 = nn.Linear(4096, 1000)
 
     def _add(self, number: str, convolution: nn.Conv2d, *, normalised: bool = False) -> None:
         self.add_module(f"conv{number}", convolution)
