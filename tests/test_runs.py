@@ -129,6 +129,10 @@ def test_a_finished_run_is_replaced_by_force_alone(finished: Path) -> None:
 
     (finished / "notes.txt").write_text("mine")
     with new_run(TrainConfig("other"), "photos", finished, force=True) as writer:
+        assert (
+            finished / "result.json"
+        ).read_bytes() == before  # still: nothing has been made that replaces it
+        writer.begin()
         assert sorted(path.name for path in finished.iterdir()) == [
             ".lock",
             "config.toml",

@@ -109,12 +109,16 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
 
 
 class RunWriter:
-    """Writes the files of one run; `finish` comes last."""
+    """Writes the files of one run; `begin` comes first, `finish` last."""
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder = folder
         self._config = config
-        atomic_write(folder / CONFIG_FILE, config.to_toml().encode())
+
+    def begin(self) -> None:
+        """Remove what an earlier run left, and write `config.toml`: from here on the run is an unfinished one."""
+        _clear(self.folder)
+        atomic_write(self.folder / CONFIG_FILE, self._config.to_toml().encode())
 
     def classifier(self, classifier: Classifier) -> None:
         """The network, prefix and head, and what it is."""
@@ -161,10 +165,11 @@ def new_run(
     """A folder for a new run, locked against other processes while it is written.
 
     Args:
-        config: what makes the run; `config.toml` is written at once.
+        config: what makes the run; `config.toml` is written at once, so that a killed run can be finished.
         name: of the data set, for the folder's name.
         out: the folder; by default the next free `runs/NAME-k`. One that holds an unfinished run is taken up.
-        force: replace a finished run that stands there.
+        force: replace a finished run that stands there, but not before `RunWriter.begin`, so that a mistake in the
+            photos or options costs nobody a run.
 
     A `HeadstartError` before anything was made leaves no folder behind that was made for it.
 
@@ -189,8 +194,10 @@ def new_run(
         raise RunError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
     try:
         _must_be_free(folder, force=force)  # again: another process may have finished its run there meanwhile
-        _clear(folder)
-        yield RunWriter(folder, config)
+        writer = RunWriter(folder, config)
+        if not (folder / RESULT_FILE).exists():
+            writer.begin()
+        yield writer
     except HeadstartError:
         _forget_empty(folder)
         raise

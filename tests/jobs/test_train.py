@@ -271,6 +271,19 @@ def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Pa
     assert load_run(tmp_path / "run").config == TrainConfig(str(photo_folder), device="cpu")
 
 
+@pytest.mark.usefixtures("tiny")
+def test_photos_that_cannot_be_used_cost_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
+    before = train(str(photo_folder), out=tmp_path / "run").result
+    for path in photo_folder.glob("sky/*.jpg"):
+        path.write_bytes(b"no image")
+
+    with pytest.raises(DataError, match="sky"):
+        train(TrainConfig(str(photo_folder), seed=1), out=tmp_path / "run", force=True)
+
+    assert load_run(tmp_path / "run").result == before
+    assert load_run(tmp_path / "run").config.seed == 0
+
+
 def test_all_thumbnails_take_one_pass_over_an_archive(photo_folder: Path) -> None:
     passes: list[list[str]] = []
 

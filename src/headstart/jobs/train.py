@@ -80,6 +80,7 @@ def train(
     cut = backbone.cut(config.layer)
     with new_run(config, listed.name, out, force=force) as writer:
         data = _extract(listed, config, backbone, FeatureStore(store), progress)
+        writer.begin()
         fitted, fit_seconds = _fit(data, config)
         classifier = Classifier(backbone=backbone, cut=cut, head=fitted.head, classes=data.dataset.classes)
         evaluation_start = time.perf_counter()
