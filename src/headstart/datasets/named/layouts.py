@@ -20,6 +20,7 @@ from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles
 from headstart.datasets.named.fetching import Archive, fetch_unpacked
 from headstart.datasets.options import ReadOptions
 from headstart.errors import DataError
+from headstart.files import file_stamp
 from headstart.safe_pickle import load_pickle
 from headstart.unpacking import unpack_zip
 
@@ -127,11 +128,13 @@ def read_digits(archives: tuple[Archive, ...], folder: Path, options: ReadOption
     """The digits that come with scikit-learn: 8 x 8, their 17 shades of grey stretched over 0 to 255."""
     from sklearn.datasets import load_digits
 
+    table = Path(str(files("sklearn.datasets.data") / "digits.csv.gz"))
+    listed = file_stamp(table)
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return ImageDataset(
         name="digits",
-        files=ArrayFiles(path=Path(str(files("sklearn.datasets.data") / "digits.csv.gz")), pixels=pixels),
+        files=ArrayFiles(path=table, listed=listed, pixels=pixels),
         table=make_table([str(k) for k in range(len(pixels))], digits.target, [None] * len(pixels)),
         classes=tuple(str(name) for name in digits.target_names),
     )
@@ -148,9 +151,11 @@ def read_cifar100(archives: tuple[Archive, ...], folder: Path, options: ReadOpti
     parts: dict[str, ArrayFiles] = {}
     labels: list[int] = []
     for split in ("train", "test"):
-        batch = _load_keys(batches / split, "data", "fine_labels")
+        path = _require_file(batches / split)
+        listed = file_stamp(path)
+        batch = _load_keys(path, "data", "fine_labels")
         planes = batch["data"].reshape(-1, 3, 32, 32)
-        parts[split] = ArrayFiles(path=batches / split, pixels=planes.transpose(0, 2, 3, 1))
+        parts[split] = ArrayFiles(path=path, listed=listed, pixels=planes.transpose(0, 2, 3, 1))
         labels += batch["fine_labels"]
     names = [(split, k) for split, part in parts.items() for k in range(len(part.pixels))]
     return ImageDataset(
@@ -163,12 +168,16 @@ def read_cifar100(archives: tuple[Archive, ...], folder: Path, options: ReadOpti
 
 def _load_keys(path: Path, *keys: str) -> dict[str, Any]:
     """A pickled dict that has these keys."""
-    if not path.is_file():
-        _complain(path.parent, path.name)
-    value = load_pickle(path)
+    value = load_pickle(_require_file(path))
     if not isinstance(value, dict) or not value.keys() >= set(keys):
         _complain(path.parent, f"a {path.name} with {', '.join(keys)}")
     return value
+
+
+def _require_file(path: Path) -> Path:
+    if not path.is_file():
+        _complain(path.parent, path.name)
+    return path
 
 
 def _sole(folder: Path, name: str) -> Path:
@@ -185,9 +194,7 @@ def _read_table(path: Path, delimiter: str) -> list[dict[str, str]]:
 
 
 def _read_words(path: Path) -> Iterable[list[str]]:
-    if not path.is_file():
-        _complain(path.parent, path.name)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _require_file(path).read_text(encoding="utf-8").splitlines()
     return [line.split() for line in lines if line and not line.startswith("#")]
 
 
