@@ -529,3 +529,8 @@ def test_a_run_keeps_names_and_makes_paths_absolute(tmp_path: Path, monkeypatch:
         assert full_location(path) == str(tmp_path / path)
     assert full_location("hf:photos") == f"hf:{tmp_path / 'photos'}"
     assert full_location("folder:photos") == f"folder:{tmp_path / 'photos'}"
+    # As every source understands it, whatever folder a run is looked at from.
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert full_location("~/photos") == str(tmp_path / "photos")
+    assert full_location("folder:~/photos") == f"folder:{tmp_path / 'photos'}"
