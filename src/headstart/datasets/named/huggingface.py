@@ -22,22 +22,12 @@ import pyarrow.compute as pc
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.files import HeldFiles, Reader
 from headstart.datasets.held.pixels import JoinedFiles
+from headstart.datasets.names import SPLIT_NAMES
 from headstart.datasets.options import ReadOptions
 from headstart.errors import DataError, DownloadError, UnreadableImageError
 from headstart.images import read_image_file
 
-_SPLITS: Final[Mapping[str, Split]] = MappingProxyType(
-    {
-        "train": "train",
-        "training": "train",
-        "validation": "val",
-        "valid": "val",
-        "val": "val",
-        "dev": "val",
-        "test": "test",
-        "testing": "test",
-    }
-)
+_SPLITS: Final[Mapping[str, Split]] = MappingProxyType({**SPLIT_NAMES, "dev": "val"})
 
 # Where several columns would do, these are meant, in this order.
 _IMAGE_NAMES: Final = ("image", "img")
