@@ -168,9 +168,11 @@ def _gather(
         files[split] = _RowFiles.of(library, part, columns.image)
         names += [f"{split}/{row}" for row in rows]
         labels.append(values[rows])
-        splits += [_SPLITS.get(split) if len(parts) > 1 else None] * len(rows)
+        splits += [_SPLITS.get(split)] * len(rows)
         if columns.group is not None:
             groups += _groups(part, columns.group, rows)
+    if len(parts) == 1 or set(splits) == {"train"}:  # the labels of many a test part are not published
+        splits = [None] * len(names)
     return ImageDataset(
         name=Path(name).name,
         files=JoinedFiles(parts=files),
