@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors publish it for Python: pickled batches in a folder, one of them, or the .tar.gz."""
+"""CIFAR-10 as its authors publish it for Python: pickled batches, one by one or in the .tar.gz of them all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -34,9 +34,8 @@ def read_cifar(path: Path) -> LabelledArrays:
     """Read CIFAR-10.
 
     Args:
-        path: a folder with data_batch_1 to data_batch_5, test_batch and batches.meta (or with the folder
-            cifar-10-batches-py that holds them); one batch; or the archive of them all (.tar.gz or .tar), which is
-            read in one pass and unpacked nowhere.
+        path: one batch, beside which batches.meta is looked for; or the archive of them all (.tar.gz or .tar),
+            which is read in one pass and unpacked nowhere.
 
     Returns:
         (N, 32, 32, 3) images; with the splits train and test, except for a single batch. Without batches.meta,
@@ -46,18 +45,20 @@ def read_cifar(path: Path) -> LabelledArrays:
         DataError: a batch is missing, or is none.
         PickleRefusedError: a batch is damaged, or asks for what is not admitted.
     """
-    if path.is_dir():
-        return _read_folder(path / UNPACKED if (path / UNPACKED).is_dir() else path)
     if not path.is_file():
-        raise DataError(f"There is no file or folder {path}.")
+        raise DataError(f"There is no file {path}.")
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
         return _join(_read_archive(path), path)
     return _read_batch_file(path)
 
 
-def _read_folder(folder: Path) -> LabelledArrays:
-    files = [folder / name for name in (*TRAIN_BATCHES, TEST_BATCH, NAMES)]
-    return _join({file.name: load_pickle(file) for file in files if file.is_file()}, folder)
+def require_batches(found: Collection[str], path: Path) -> None:
+    """See that all batches are there; raises DataError where one is missing."""
+    if missing := [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in found]:
+        raise DataError(
+            f"{path} lacks {', '.join(missing)}.\n"
+            "Expected CIFAR-10 for Python: data_batch_1 to data_batch_5, test_batch and batches.meta."
+        )
 
 
 def _read_batch_file(path: Path) -> LabelledArrays:
@@ -69,11 +70,7 @@ def _read_batch_file(path: Path) -> LabelledArrays:
 
 def _join(found: Mapping[str, Any], path: Path) -> LabelledArrays:
     """All batches together, in their order."""
-    if missing := [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in found]:
-        raise DataError(
-            f"{path} lacks {', '.join(missing)}.\n"
-            "Expected CIFAR-10 for Python: data_batch_1 to data_batch_5, test_batch and batches.meta."
-        )
+    require_batches(found, path)
     batches = {name: _batch(found[name], path / name) for name in (*TRAIN_BATCHES, TEST_BATCH)}
     classes = _class_names(found[NAMES], path / NAMES) if NAMES in found else None
     splits = [

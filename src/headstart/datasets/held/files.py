@@ -11,7 +11,13 @@ import numpy as np
 
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.folders.tars import first_names
-from headstart.datasets.held.cifar import TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_cifar
+from headstart.datasets.held.cifar import (
+    TEST_BATCH,
+    TRAIN_BATCHES,
+    UNPACKED,
+    read_cifar,
+    require_batches,
+)
 from headstart.datasets.held.pickled import LabelledArrays, read_npz, read_pickled_dict
 from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles
 from headstart.errors import DataError
@@ -74,6 +80,7 @@ def read_cifar_batches(location: str) -> ImageDataset:
         listed = _stamp(path)
         return _dataset_of(path, listed, read_cifar(path))
     folder = path / UNPACKED if (path / UNPACKED).is_dir() else path
+    require_batches([name for name in _BATCHES if (folder / name).is_file()], folder)
     stamps = {name: _stamp(folder / name) for name in _BATCHES}
     batches = {name: read_cifar(folder / name) for name in _BATCHES}
     names = [(name, k) for name, batch in batches.items() for k in range(len(batch.pixels))]
