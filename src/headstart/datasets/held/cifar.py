@@ -63,7 +63,7 @@ def require_batches(found: Collection[str], path: Path) -> None:
 
 def _read_batch_file(path: Path) -> LabelledArrays:
     names = path.parent / NAMES
-    batch = _batch(load_pickle(path), path)
+    batch = check_batch(load_pickle(path), path)
     classes = _class_names(load_pickle(names), names) if names.is_file() else None
     return _arrays({path.name: batch}, classes, path, splits=None)
 
@@ -71,7 +71,7 @@ def _read_batch_file(path: Path) -> LabelledArrays:
 def _join(found: Mapping[str, Any], path: Path) -> LabelledArrays:
     """All batches together, in their order."""
     require_batches(found, path)
-    batches = {name: _batch(found[name], path / name) for name in (*TRAIN_BATCHES, TEST_BATCH)}
+    batches = {name: check_batch(found[name], path / name) for name in (*TRAIN_BATCHES, TEST_BATCH)}
     classes = _class_names(found[NAMES], path / NAMES) if NAMES in found else None
     splits = [
         "test" if name == TEST_BATCH else "train" for name, (pixels, _) in batches.items() for _ in pixels
@@ -100,11 +100,15 @@ def _arrays(
     return LabelledArrays(pixels=pixels, labels=labels, splits=splits, classes=classes or numbers)
 
 
-def _batch(value: object, path: Path) -> tuple[Array, list[Any]]:
-    """Images (n, 32, 32, 3) and labels of one batch, whose rows are all red, then all green, then all blue."""
-    data, labels = (value.get("data"), value.get("labels")) if isinstance(value, dict) else (None, None)
+def check_batch(value: object, path: Path, labels_key: str = "labels") -> tuple[Array, list[Any]]:
+    """Images (n, 32, 32, 3) and labels of one batch, whose rows are all red, then all green, then all blue.
+
+    Raises:
+        DataError: it is no such batch.
+    """
+    data, labels = (value.get("data"), value.get(labels_key)) if isinstance(value, dict) else (None, None)
     if not isinstance(data, np.ndarray) or not isinstance(labels, list) or len(labels) != len(data):
-        raise DataError(f"{path} is no batch of CIFAR-10: expected a pickled dict with data and labels.")
+        raise DataError(f"{path} is no batch of CIFAR: expected a pickled dict with data and {labels_key}.")
     if data.dtype != np.uint8 or data.shape[1:] != (3 * _SIDE * _SIDE,) or not len(data):
         raise DataError(f"{path}: expected data (n, 3072) uint8, got {data.shape} {data.dtype}.")
     return np.ascontiguousarray(data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)), labels
