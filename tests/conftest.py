@@ -108,6 +108,7 @@ class FileServer(ThreadingHTTPServer):
         self.cuts: list[int] = []  # the next replies end after so many bytes
         self.statuses: list[int] = []  # the next replies are these
         self.honours_range = True
+        self.range_begins_early = 0  # ranges begin so many bytes before what was asked
         self.says_length = True
         self.seconds_between_pieces = 0.0
         self.location = ""
@@ -137,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = (
             int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.honours_range else 0
         )
+        start = max(0, start - self.server.range_begins_early)
         if start and start >= len(content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")

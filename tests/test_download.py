@@ -124,6 +124,17 @@ def test_a_server_that_ignores_ranges_starts_over(server: Server, destination: P
     assert server.ranges == [None, "bytes=200000-"]
 
 
+@pytest.mark.parametrize("size", [None, SIZE])
+def test_a_server_that_sends_another_range_is_asked_for_everything(
+    server: Server, destination: Path, size: int | None
+) -> None:
+    server.range_begins_early = 1000
+    server.cuts = [200_000]
+    fetch(server, destination, size=size)
+    assert destination.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=200000-", None]
+
+
 def test_a_server_that_starts_over_and_never_ends_is_given_up(server: Server, destination: Path) -> None:
     server.honours_range = False
     server.cuts = [200_000] * 10

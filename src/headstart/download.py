@@ -202,6 +202,8 @@ def _fetch(source: _Source, file: BinaryIO, on_progress: Progress) -> None:
         with response:
             if have and not _continues(response, have):
                 _start_over(file)
+                if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+                    raise _CutOffError("the server sent another part than was asked for")
             _copy(source, response, file, on_progress)
 
 

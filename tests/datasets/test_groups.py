@@ -177,6 +177,15 @@ class TestGivenSplits:
         assert names[3] == "test"
         assert images.split_names()[3] in ("train", "val")
 
+    def test_r5_draws_its_test_from_groups_that_train_as_given_has_nothing_of(self) -> None:
+        dataset = pure([[10] * 10, [10] * 10], [["train"] * 2 + ["test"] * 8] * 2)
+        names = dataset.split_names()
+        names[20:60:10] = names[120:160:10] = "train"  # a frame of half the groups of test
+        images, record = assign_splits(dataset.with_splits(names), split="r5")
+        assert all(len(splits) == 1 for splits in places(images).values())
+        assert "no group divided" in record.rule
+        assert images.counts("test").min() > 0
+
     def test_given_splits_that_divide_groups_are_kept_and_told(self) -> None:
         dataset = pure([[10] * 5, [10] * 5], [["train", "train", "train", "val", "test"]] * 2)
         names = dataset.split_names()

@@ -232,6 +232,45 @@ def test_groups_of_somebody_else_become_numbers(groups: list[object], tmp_path: 
     assert read_features(tmp_path / "x.parquet").groups.tolist() == [1, 0, 1]
 
 
+def test_splits_of_somebody_else_are_called_as_in_tables_of_images(tmp_path: Path) -> None:
+    arrays = {"features": FEATURES, "labels": LABELS}
+    np.savez(tmp_path / "x.npz", **arrays, splits=np.array(["training", "validation", "Test"]))
+    np.savez(tmp_path / "y.npz", **arrays, splits=np.array(["train", "", "holdout"]))
+
+    assert read_features(tmp_path / "x.npz").splits == ("train", "val", "test")
+    with pytest.raises(DataError, match=r"y\.npz has the split 'holdout'.\nExpected train, val or test"):
+        read_features(tmp_path / "y.npz")
+
+
+def test_a_row_without_a_group_beside_others_is_refused(tmp_path: Path) -> None:
+    rows = pa.table({"label": [1, 0, 1], "group": ["a", None, "a"], "features": [[1.0], [2.0], [3.0]]})
+    pq.write_table(rows, tmp_path / "x.parquet")
+
+    with pytest.raises(DataError, match=r"x\.parquet has no group in 1 rows"):
+        read_features(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("key", ["headstart.shape", "headstart.classes"])
+@pytest.mark.parametrize("text", ["{", "3", "\xff"])
+def test_damaged_metadata_is_told(key: str, text: str, tmp_path: Path) -> None:
+    rows = pa.table({"label": [1, 0], "features": [[1.0], [2.0]]})
+    damaged = rows.replace_schema_metadata({key: text.encode("latin1")})
+    pq.write_table(damaged, tmp_path / "x.parquet")
+
+    with pytest.raises(DataError, match=r"x\.parquet has damaged metadata"):
+        read_features(tmp_path / "x.parquet")
+
+
+def test_an_npz_of_an_unknown_version_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", features=FEATURES, labels=LABELS)
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 200
+    (tmp_path / "x.npz").write_bytes(data)
+
+    with pytest.raises(DataError, match=r"x\.npz is damaged, or no \.npz file"):
+        read_features(tmp_path / "x.npz")
+
+
 # Zips
 
 

@@ -62,7 +62,13 @@ class TestClusters:
         low, high = cluster_interval(correct, groups)
         inner = wilson_interval(int(correct.sum()), len(correct))
         assert 0 <= low <= inner[0] <= inner[1] <= high <= 1
-        assert cluster_interval(correct[::-1], 7 * groups[::-1] + 3) == (low, high)
+        assert cluster_interval(correct[::-1], 3 - 7 * groups[::-1]) == (low, high)
+
+    def test_what_the_groups_are_called_does_not_matter(self) -> None:
+        rng = np.random.default_rng(0)
+        groups = rng.integers(0, 37, 400)
+        correct = rng.random(400) < rng.random(37)[groups]
+        assert cluster_interval(correct, rng.permutation(37)[groups]) == cluster_interval(correct, groups)
 
     def test_one_group_says_nothing(self) -> None:
         assert cluster_interval(np.array([True, False]), np.array([4, 4])) == (0.0, 1.0)

@@ -158,14 +158,14 @@ def load_dataset(
 
 
 def full_location(location: str) -> str:
-    """Make a path absolute, links and all, also behind a scheme; leave names as they are."""
+    """Make a path absolute, ``~`` written out, links and all, also behind a scheme; leave names as they are."""
     scheme, rest = _resolve(location, is_path=False)
     if scheme in ("name", "torchvision") or not location:
         return location
-    absolute = os.path.abspath(rest)  # noqa: PTH100 - links stay
+    absolute = os.path.abspath(Path(rest).expanduser())  # noqa: PTH100 - links stay
     if rest == location:
         return absolute
-    return f"{scheme}:{absolute}" if Path(rest).exists() else location
+    return f"{scheme}:{absolute}" if Path(absolute).exists() else location
 
 
 def _resolve(location: str, *, is_path: bool) -> tuple[str, str]:

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from headstart.datasets.dataset import Split
+from headstart.datasets.names import SPLIT_NAMES
 from headstart.errors import DataError
 from headstart.features.packs import MOST_BYTES, Part, check_npz, open_pack
 from headstart.files import atomic_write, human_bytes, require_place_for
@@ -46,7 +48,7 @@ class FeatureTable:
     labels: NDArray[np.int64] = field(repr=False)
     classes: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = field(default=None, repr=False)
-    splits: tuple[str | None, ...] | None = field(default=None, repr=False)
+    splits: tuple[Split | None, ...] | None = field(default=None, repr=False)
     groups: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -177,11 +179,15 @@ def _read_parquet(name: str, file: BinaryIO) -> FeatureTable:
     if "label" in columns:
         columns["labels"] = table["label"].to_numpy()
     if _CLASSES_KEY in metadata:
-        columns["classes"] = np.array(json.loads(metadata[_CLASSES_KEY]), dtype=np.str_)
+        columns["classes"] = np.array(_parse_list(name, metadata[_CLASSES_KEY]), dtype=np.str_)
     for column, key in (("path", "paths"), ("split", "splits")):
         if column in columns and table[column].null_count < len(table):
             columns[key] = np.array([value or "" for value in table[column].to_pylist()], dtype=np.str_)
-    if "group" in columns and not table["group"].null_count:
+    if "group" in columns and table["group"].null_count < len(table):
+        if missing := table["group"].null_count:
+            raise DataError(
+                f"{name} has no group in {missing:,} rows.\nExpected one in each row, or in none."
+            )
         columns["groups"] = table["group"].to_numpy()
     return _table(name, columns, labels_key="label")
 
@@ -197,6 +203,17 @@ def _check_values(name: str, metadata: pq.FileMetaData) -> None:
         )
 
 
+def _parse_list(name: str, text: bytes) -> list[Any]:
+    """What `_parquet` keeps in a schema's metadata."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{name} has damaged metadata: {error}.") from error
+    if not isinstance(values, list):
+        raise DataError(f"{name} has damaged metadata: {text[:80]!r} is no list.")
+    return values
+
+
 def _read_lists(name: str, column: "pa.ChunkedArray[Any]", shape: bytes | None) -> NDArray[Any]:
     """A column of lists, all of one length, as (n, *shape)."""
     lists = column.combine_chunks()
@@ -207,7 +224,7 @@ def _read_lists(name: str, column: "pa.ChunkedArray[Any]", shape: bytes | None) 
     ):
         raise DataError(f"The column 'features' of {name} is {lists.type}.\nExpected lists of float32.")
     flat = pc.list_flatten(lists)
-    own = [len(flat) // max(1, len(lists))] if shape is None else json.loads(shape)
+    own = [len(flat) // max(1, len(lists))] if shape is None else _parse_list(name, shape)
     lengths = set(pc.list_value_length(lists).unique().to_pylist())
     if flat.null_count or lengths - {int(np.prod(own))}:
         raise DataError(
@@ -266,7 +283,7 @@ def _table(name: str, columns: _Columns, *, labels_key: str = "labels") -> Featu
         labels=labels,
         classes=classes,
         names=names,
-        splits=None if splits is None else tuple(split or None for split in splits),
+        splits=None if splits is None else tuple(_split(name, word) for word in splits),
         groups=groups,
     )
 
@@ -308,6 +325,15 @@ def _groups(name: str, values: Any) -> NDArray[np.int64]:
     if array.ndim != 1 or array.dtype.kind not in "iuU":
         array = np.array([str(value) for value in array.ravel()], dtype=np.str_)
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
+
+
+def _split(name: str, word: str) -> Split | None:
+    """A split by one of the names that tables of images may give it too; None for nothing."""
+    if not word:
+        return None
+    if (split := SPLIT_NAMES.get(word.strip().casefold())) is None:
+        raise DataError(f"{name} has the split {word!r}.\nExpected train, val or test, or nothing.")
+    return split
 
 
 def _array(name: str, what: str, values: Any) -> NDArray[Any]:

@@ -81,7 +81,7 @@ def check_npz(name: str, file: BinaryIO) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             _check_size(name, archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise DataError(f"{name} is damaged, or no .npz file: {error}.") from error
     file.seek(0)
 

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def test_a_folder_of_batches(tmp_path: Path, pixels: np.ndarray, inner: str) -> 
     assert dataset.split_names().tolist() == ["train"] * 5 + ["test"]
     assert np.array_equal(decoded(dataset), pixels)
     (tmp_path / "cifar" / inner / "data_batch_3").unlink()
-    with pytest.raises(DataError, match=r"There is no .*data_batch_3"):
+    with pytest.raises(DataError, match=r"lacks data_batch_3\.\nExpected CIFAR-10"):
         load_dataset(str(tmp_path / "cifar"))
 
 
@@ -144,3 +145,34 @@ def test_features_are_found_again_until_a_batch_changes(
     changed = 255 - pixels[5:].transpose(0, 3, 1, 2).reshape(1, -1)
     (folder / "test_batch").write_bytes(pickle.dumps({"data": changed, "labels": [0]}, protocol=2))
     assert (extract(), extract()) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["npz", "batches"])
+def test_pixels_of_a_file_that_has_changed_since_are_not_taken_for_its_new_ones(
+    tmp_path: Path,
+    pixels: np.ndarray,
+    tiny_backbone: Backbone,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As if the file had been written long before it is read: the store trusts no stamp of the last seconds.
+    monkeypatch.setattr("headstart.features.store._RACY_NS", 0)
+    store = FeatureStore(tmp_path / "store")
+
+    def write(images: np.ndarray) -> Path:
+        if kind == "batches":
+            shutil.rmtree(tmp_path / "batches", ignore_errors=True)
+            return write_batches(tmp_path / "batches", images)
+        np.savez(tmp_path / "a.npz", x=images, y=LABELS)
+        return tmp_path / "a.npz"
+
+    def extract(dataset: ImageDataset) -> np.ndarray:
+        return extract_features(dataset, tiny_backbone, store=store).features.load()
+
+    old = load_dataset(str(write(pixels)))
+    changed = write(255 - pixels)
+    extract(old)
+    new = load_dataset(str(changed))
+    fresh = FeatureStore(tmp_path / "fresh")
+    expected = extract_features(new, tiny_backbone, store=fresh).features.load()
+    assert np.array_equal(extract(new), expected)

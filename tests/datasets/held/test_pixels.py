@@ -42,7 +42,7 @@ def test_other_shapes_and_kinds_are_refused(shape: tuple[int, ...]) -> None:
 def test_images_of_an_array(pixels: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "pixels.npy"
     np.save(path, pixels)
-    files = ArrayFiles(path=path, pixels=np.load(path, mmap_mode="r"))
+    files = ArrayFiles(path=path, listed=file_stamp(path), pixels=np.load(path, mmap_mode="r"))
     assert files.place("3") == f"{path}!/3"
     assert files.stamp(files.place("3")) == file_stamp(path)
     readers = files.readers(["3", "0"])
@@ -52,10 +52,14 @@ def test_images_of_an_array(pixels: np.ndarray, tmp_path: Path) -> None:
 def test_parts_keep_their_places_apart(pixels: np.ndarray, tmp_path: Path) -> None:
     for name in ("a.bin", "b.bin"):
         (tmp_path / name).write_bytes(name.encode() * len(name))
+
+    def part(name: str, own: np.ndarray) -> ArrayFiles:
+        return ArrayFiles(path=tmp_path / name, listed=file_stamp(tmp_path / name), pixels=own)
+
     parts = {
-        "one": ArrayFiles(path=tmp_path / "a.bin", pixels=pixels[:2]),
-        "two": ArrayFiles(path=tmp_path / "a.bin", pixels=pixels[2:]),
-        "three": ArrayFiles(path=tmp_path / "b.bin", pixels=pixels[:1]),
+        "one": part("a.bin", pixels[:2]),
+        "two": part("a.bin", pixels[2:]),
+        "three": part("b.bin", pixels[:1]),
     }
     files = JoinedFiles(parts=parts)
     names = ["one/0", "one/1", "two/0", "two/1", "three/0"]

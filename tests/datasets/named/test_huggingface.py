@@ -120,6 +120,14 @@ def test_a_single_split_is_left_to_be_divided(tmp_path: Path) -> None:
     assert load_dataset(f"hf:{tmp_path / 'one'}", cache=tmp_path).splits == ()
 
 
+def test_a_test_part_without_labels_leaves_a_single_split(tmp_path: Path) -> None:
+    for split, labels in (("train", [0, 1]), ("test", [-1, None])):
+        write_parquet(tmp_path / "two" / f"{split}-00000-of-00001.parquet", [photo(0), photo(1)], labels)
+    dataset = load_dataset(f"hf:{tmp_path / 'two'}", cache=tmp_path)
+    assert rows(dataset) == [("train/0", 0, None), ("train/1", 1, None)]
+    assert dataset.notes == ("2 images of test have no label and were passed over.",)
+
+
 def test_splits_of_unknown_names_only_are_one_set(tmp_path: Path) -> None:
     for name in ("north", "south"):
         write_parquet(tmp_path / "set" / f"{name}.parquet", [photo(0), photo(1)], [0, 1])

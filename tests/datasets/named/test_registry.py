@@ -529,3 +529,50 @@ def test_a_run_keeps_names_and_makes_paths_absolute(tmp_path: Path, monkeypatch:
         assert full_location(path) == str(tmp_path / path)
     assert full_location("hf:photos") == f"hf:{tmp_path / 'photos'}"
     assert full_location("folder:photos") == f"folder:{tmp_path / 'photos'}"
+    # As every source understands it, whatever folder a run is looked at from.
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert full_location("~/photos") == str(tmp_path / "photos")
+    assert full_location("folder:~/photos") == f"folder:{tmp_path / 'photos'}"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        (
+            "gtsrb/GTSRB_Final_Test_GT/GT-final_test.csv",
+            b"Name;Class\n0.ppm;1\n",
+            "with Filename and ClassId",
+        ),
+        (
+            "oxford_iiit_pet/annotations/annotations/test.txt",
+            b"Abyssinian_1 cat\n",
+            "the number of its class",
+        ),
+        (
+            "cifar100/cifar-100-python/cifar-100-python/train",
+            pickle.dumps({"data": 1}, 2),
+            "no batch of CIFAR",
+        ),
+        ("cifar100/cifar-100-python/cifar-100-python/meta", pickle.dumps([], 2), "with fine_label_names"),
+    ],
+)
+def test_what_was_put_there_by_hand_and_is_not_as_published_is_told(
+    name: str, damage: bytes, words: str, cache: Path
+) -> None:
+    folder = cache / "datasets"
+    batch = {"data": np.zeros((1, 3072), np.uint8), "fine_labels": [0]}
+    files = {
+        "gtsrb/GTSRB_Final_Training_Images/GTSRB/Final_Training/Images/00000/00000_00000.ppm": b"",
+        "gtsrb/GTSRB_Final_Test_Images/GTSRB/Final_Test/Images/00000.ppm": b"",
+        "oxford_iiit_pet/images/images/Abyssinian_1.jpg": b"",
+        "oxford_iiit_pet/annotations/annotations/trainval.txt": b"Abyssinian_1 1 1 1\n",
+        "cifar100/cifar-100-python/cifar-100-python/train": pickle.dumps(batch, 2),
+        "cifar100/cifar-100-python/cifar-100-python/test": pickle.dumps(batch, 2),
+        name: damage,
+    }
+    for place, content in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        load_dataset(name.partition("/")[0], cache=cache)

@@ -132,6 +132,8 @@ class TestSplits:
         for split in ("train", ""):
             text = ROWS.replace("\n", f",{split}\n").replace(f"label,{split}", "label,split")
             assert load_dataset(write(tmp_path, text)).splits == ()
+        mixed = "path,label,split\na.jpg,x,train\nb.jpg,y,Training\n"
+        assert load_dataset(write(tmp_path, mixed)).splits == ()
 
     def test_unknown_names(self, tmp_path: Path) -> None:
         path = write(tmp_path, "path,label,split\na.jpg,x,train\nb.jpg,y,dev\nc.jpg,y,dev\n")

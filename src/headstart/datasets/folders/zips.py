@@ -44,6 +44,7 @@ def list_zip(path: Path) -> tuple[Contents, ZipFiles]:
     try:
         archive = zipfile.ZipFile(file)
     except _DAMAGE as error:
+        file.close()
         raise DataError(f"{path} is no zip archive, or a damaged one: {error}.") from error
     file.limit = BYTE_LIMIT
     contents, infos = Contents(), {}

@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors publish it for Python: pickled batches in a folder, one of them, or the .tar.gz."""
+"""CIFAR-10 as its authors publish it for Python: pickled batches, one by one or in the .tar.gz of them all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -34,9 +34,8 @@ def read_cifar(path: Path) -> LabelledArrays:
     """Read CIFAR-10.
 
     Args:
-        path: a folder with data_batch_1 to data_batch_5, test_batch and batches.meta (or with the folder
-            cifar-10-batches-py that holds them); one batch; or the archive of them all (.tar.gz or .tar), which is
-            read in one pass and unpacked nowhere.
+        path: one batch, beside which batches.meta is looked for; or the archive of them all (.tar.gz or .tar),
+            which is read in one pass and unpacked nowhere.
 
     Returns:
         (N, 32, 32, 3) images; with the splits train and test, except for a single batch. Without batches.meta,
@@ -46,35 +45,33 @@ def read_cifar(path: Path) -> LabelledArrays:
         DataError: a batch is missing, or is none.
         PickleRefusedError: a batch is damaged, or asks for what is not admitted.
     """
-    if path.is_dir():
-        return _read_folder(path / UNPACKED if (path / UNPACKED).is_dir() else path)
     if not path.is_file():
-        raise DataError(f"There is no file or folder {path}.")
+        raise DataError(f"There is no file {path}.")
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
         return _join(_read_archive(path), path)
     return _read_batch_file(path)
 
 
-def _read_folder(folder: Path) -> LabelledArrays:
-    files = [folder / name for name in (*TRAIN_BATCHES, TEST_BATCH, NAMES)]
-    return _join({file.name: load_pickle(file) for file in files if file.is_file()}, folder)
+def require_batches(found: Collection[str], path: Path) -> None:
+    """See that all batches are there; raises DataError where one is missing."""
+    if missing := [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in found]:
+        raise DataError(
+            f"{path} lacks {', '.join(missing)}.\n"
+            "Expected CIFAR-10 for Python: data_batch_1 to data_batch_5, test_batch and batches.meta."
+        )
 
 
 def _read_batch_file(path: Path) -> LabelledArrays:
     names = path.parent / NAMES
-    batch = _batch(load_pickle(path), path)
+    batch = check_batch(load_pickle(path), path)
     classes = _class_names(load_pickle(names), names) if names.is_file() else None
     return _arrays({path.name: batch}, classes, path, splits=None)
 
 
 def _join(found: Mapping[str, Any], path: Path) -> LabelledArrays:
     """All batches together, in their order."""
-    if missing := [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in found]:
-        raise DataError(
-            f"{path} lacks {', '.join(missing)}.\n"
-            "Expected CIFAR-10 for Python: data_batch_1 to data_batch_5, test_batch and batches.meta."
-        )
-    batches = {name: _batch(found[name], path / name) for name in (*TRAIN_BATCHES, TEST_BATCH)}
+    require_batches(found, path)
+    batches = {name: check_batch(found[name], path / name) for name in (*TRAIN_BATCHES, TEST_BATCH)}
     classes = _class_names(found[NAMES], path / NAMES) if NAMES in found else None
     splits = [
         "test" if name == TEST_BATCH else "train" for name, (pixels, _) in batches.items() for _ in pixels
@@ -103,11 +100,15 @@ def _arrays(
     return LabelledArrays(pixels=pixels, labels=labels, splits=splits, classes=classes or numbers)
 
 
-def _batch(value: object, path: Path) -> tuple[Array, list[Any]]:
-    """Images (n, 32, 32, 3) and labels of one batch, whose rows are all red, then all green, then all blue."""
-    data, labels = (value.get("data"), value.get("labels")) if isinstance(value, dict) else (None, None)
+def check_batch(value: object, path: Path, labels_key: str = "labels") -> tuple[Array, list[Any]]:
+    """Images (n, 32, 32, 3) and labels of one batch, whose rows are all red, then all green, then all blue.
+
+    Raises:
+        DataError: it is no such batch.
+    """
+    data, labels = (value.get("data"), value.get(labels_key)) if isinstance(value, dict) else (None, None)
     if not isinstance(data, np.ndarray) or not isinstance(labels, list) or len(labels) != len(data):
-        raise DataError(f"{path} is no batch of CIFAR-10: expected a pickled dict with data and labels.")
+        raise DataError(f"{path} is no batch of CIFAR: expected a pickled dict with data and {labels_key}.")
     if data.dtype != np.uint8 or data.shape[1:] != (3 * _SIDE * _SIDE,) or not len(data):
         raise DataError(f"{path}: expected data (n, 3072) uint8, got {data.shape} {data.dtype}.")
     return np.ascontiguousarray(data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)), labels

@@ -11,9 +11,18 @@ import numpy as np
 
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.folders.tars import first_names
-from headstart.datasets.held.cifar import TEST_BATCH, TRAIN_BATCHES, UNPACKED, read_cifar
+from headstart.datasets.held.cifar import (
+    TEST_BATCH,
+    TRAIN_BATCHES,
+    UNPACKED,
+    read_cifar,
+    require_batches,
+)
 from headstart.datasets.held.pickled import LabelledArrays, read_npz, read_pickled_dict
 from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles
+from headstart.errors import DataError
+from headstart.files import FileStamp, file_stamp
+from headstart.images import file_reason
 
 ARRAY_READERS: Final[Mapping[str, Callable[[Path], LabelledArrays]]] = MappingProxyType(
     {
@@ -41,7 +50,8 @@ def read_array_file(location: str) -> ImageDataset:
         PickleRefusedError: it is damaged, or asks for what is not admitted.
     """
     path = Path(location).expanduser()
-    return _dataset_of(path, ARRAY_READERS[path.suffix.lower()](path))
+    listed = _stamp(path)
+    return _dataset_of(path, listed, ARRAY_READERS[path.suffix.lower()](path))
 
 
 def is_cifar(path: Path) -> bool:
@@ -67,8 +77,11 @@ def read_cifar_batches(location: str) -> ImageDataset:
     """
     path = Path(location).expanduser()
     if not path.is_dir():
-        return _dataset_of(path, read_cifar(path))
+        listed = _stamp(path)
+        return _dataset_of(path, listed, read_cifar(path))
     folder = path / UNPACKED if (path / UNPACKED).is_dir() else path
+    require_batches([name for name in _BATCHES if (folder / name).is_file()], folder)
+    stamps = {name: _stamp(folder / name) for name in _BATCHES}
     batches = {name: read_cifar(folder / name) for name in _BATCHES}
     names = [(name, k) for name, batch in batches.items() for k in range(len(batch.pixels))]
     return ImageDataset(
@@ -76,7 +89,8 @@ def read_cifar_batches(location: str) -> ImageDataset:
         # Each batch with its own file, so that a changed one is noticed.
         files=JoinedFiles(
             parts={
-                name: ArrayFiles(path=folder / name, pixels=batch.pixels) for name, batch in batches.items()
+                name: ArrayFiles(path=folder / name, listed=stamps[name], pixels=batch.pixels)
+                for name, batch in batches.items()
             }
         ),
         table=make_table(
@@ -89,12 +103,22 @@ def read_cifar_batches(location: str) -> ImageDataset:
     )
 
 
-def _dataset_of(path: Path, arrays: LabelledArrays) -> ImageDataset:
+def _stamp(path: Path) -> FileStamp:
+    """The stamp of a file whose pixels are yet to be read."""
+    try:
+        return file_stamp(path)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {file_reason(error)}.") from error
+
+
+def _dataset_of(path: Path, listed: FileStamp, arrays: LabelledArrays) -> ImageDataset:
     """The images that one file holds."""
     n = len(arrays.pixels)
     dataset = ImageDataset(
         name=path.name.partition(".")[0] or path.name,
-        files=ArrayFiles(path=path, pixels=arrays.pixels),
+        files=ArrayFiles(path=path, listed=listed, pixels=arrays.pixels),
         table=make_table([str(k) for k in range(n)], arrays.labels, arrays.splits or [None] * n),
         classes=arrays.classes,
     )

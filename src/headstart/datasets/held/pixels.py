@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.files import HeldFiles, Reader
-from headstart.files import FileStamp, file_stamp
+from headstart.files import FileStamp
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -34,10 +34,17 @@ class ArrayFiles(HeldFiles):
 
     Attributes:
         path: that file.
+        listed: the file's stamp before the pixels were read. It stays theirs when the file changes: with the new
+            stamp, the feature store would take these pixels for the new file's.
         pixels: (N, H, W, 3) or, grey, (N, H, W) uint8, perhaps mapped from the disk.
     """
 
+    listed: FileStamp = dataclasses.field(repr=False)
     pixels: Pixels = dataclasses.field(repr=False)
+
+    def stamp(self, place: str) -> FileStamp:
+        """The stamp that belongs to the pixels, whatever has become of the file."""
+        return self.listed
 
     def readers(self, names: Iterable[str]) -> Iterator[Reader]:
         """Each gives the image as a PPM file."""
@@ -62,8 +69,9 @@ class JoinedFiles:
         return f"{self.parts[name.partition('/')[0]].path}!/{name}"
 
     def stamp(self, place: str) -> FileStamp:
-        """The stamp of the file that holds the image, which stands before the `!/`."""
-        return file_stamp(place.rpartition("!/")[0])
+        """As the image's part gives it."""
+        part = place.rpartition("!/")[2].partition("/")[0]
+        return self.parts[part].stamp(place)
 
     def readers(self, names: Iterable[str]) -> Iterator[Reader]:
         """As each image's part gives them."""

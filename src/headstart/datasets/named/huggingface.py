@@ -22,22 +22,12 @@ import pyarrow.compute as pc
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.files import HeldFiles, Reader
 from headstart.datasets.held.pixels import JoinedFiles
+from headstart.datasets.names import SPLIT_NAMES
 from headstart.datasets.options import ReadOptions
 from headstart.errors import DataError, DownloadError, UnreadableImageError
 from headstart.images import read_image_file
 
-_SPLITS: Final[Mapping[str, Split]] = MappingProxyType(
-    {
-        "train": "train",
-        "training": "train",
-        "validation": "val",
-        "valid": "val",
-        "val": "val",
-        "dev": "val",
-        "test": "test",
-        "testing": "test",
-    }
-)
+_SPLITS: Final[Mapping[str, Split]] = MappingProxyType({**SPLIT_NAMES, "dev": "val"})
 
 # Where several columns would do, these are meant, in this order.
 _IMAGE_NAMES: Final = ("image", "img")
@@ -178,9 +168,11 @@ def _gather(
         files[split] = _RowFiles.of(library, part, columns.image)
         names += [f"{split}/{row}" for row in rows]
         labels.append(values[rows])
-        splits += [_SPLITS.get(split) if len(parts) > 1 else None] * len(rows)
+        splits += [_SPLITS.get(split)] * len(rows)
         if columns.group is not None:
             groups += _groups(part, columns.group, rows)
+    if len(parts) == 1 or set(splits) == {"train"}:  # the labels of many a test part are not published
+        splits = [None] * len(names)
     return ImageDataset(
         name=Path(name).name,
         files=JoinedFiles(parts=files),

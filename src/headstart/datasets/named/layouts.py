@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -14,12 +13,14 @@ from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.files import DiskFiles
 from headstart.datasets.folders.folder import read_folder
 from headstart.datasets.folders.walk import list_folder
+from headstart.datasets.held.cifar import check_batch
 from headstart.datasets.held.files import read_cifar_batches
-from headstart.datasets.held.pickled import SIGN_NAMES, read_sign_names
+from headstart.datasets.held.pickled import SIGN_NAMES, as_labels, read_sign_names
 from headstart.datasets.held.pixels import ArrayFiles, JoinedFiles
 from headstart.datasets.named.fetching import Archive, fetch_unpacked
 from headstart.datasets.options import ReadOptions
 from headstart.errors import DataError
+from headstart.files import file_stamp
 from headstart.safe_pickle import load_pickle
 from headstart.unpacking import unpack_zip
 
@@ -45,7 +46,7 @@ def read_gtsrb(archives: tuple[Archive, ...], folder: Path, options: ReadOptions
         f"{number}/{PurePosixPath(name).name.split('_')[0]}"
         for name, number in zip(names, numbers, strict=True)
     ]
-    rows = _read_table(_sole(truth, "GT-final_test.csv"), ";")
+    rows = _read_table(_sole(truth, "GT-final_test.csv"))
     images = _sole(test, "Images").relative_to(folder).as_posix()
     names += [f"{images}/{row['Filename']}" for row in rows]
     splits = ["train"] * len(numbers) + ["test"] * len(rows)
@@ -85,7 +86,7 @@ def read_pets(archives: tuple[Archive, ...], folder: Path, options: ReadOptions)
     parts: tuple[tuple[str, Split], ...] = (("trainval.txt", "train"), ("test.txt", "test"))
     for table, split in parts:
         # Image, class from 1, species, breed within the species
-        for image, number, *_ in _read_words(annotations / "annotations" / table):
+        for image, number, *_ in _read_list(annotations / "annotations" / table):
             names.append(f"{place}/{image}.jpg")
             labels.append(int(number) - 1)
             splits.append(split)
@@ -127,11 +128,13 @@ def read_digits(archives: tuple[Archive, ...], folder: Path, options: ReadOption
     """The digits that come with scikit-learn: 8 x 8, their 17 shades of grey stretched over 0 to 255."""
     from sklearn.datasets import load_digits
 
+    table = Path(str(files("sklearn.datasets.data") / "digits.csv.gz"))
+    listed = file_stamp(table)
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return ImageDataset(
         name="digits",
-        files=ArrayFiles(path=Path(str(files("sklearn.datasets.data") / "digits.csv.gz")), pixels=pixels),
+        files=ArrayFiles(path=table, listed=listed, pixels=pixels),
         table=make_table([str(k) for k in range(len(pixels))], digits.target, [None] * len(pixels)),
         classes=tuple(str(name) for name in digits.target_names),
     )
@@ -146,29 +149,39 @@ def read_cifar100(archives: tuple[Archive, ...], folder: Path, options: ReadOpti
     """CIFAR-100 with its hundred fine classes: train, test and meta, pickled as CIFAR-10 is."""
     batches = fetch_unpacked(archives[0], folder, options) / "cifar-100-python"
     parts: dict[str, ArrayFiles] = {}
-    labels: list[int] = []
+    listed_labels: list[Any] = []
     for split in ("train", "test"):
-        batch = _load_keys(batches / split, "data", "fine_labels")
-        planes = batch["data"].reshape(-1, 3, 32, 32)
-        parts[split] = ArrayFiles(path=batches / split, pixels=planes.transpose(0, 2, 3, 1))
-        labels += batch["fine_labels"]
+        path = _require_file(batches / split)
+        listed = file_stamp(path)
+        pixels, own = check_batch(load_pickle(path), path, "fine_labels")
+        parts[split] = ArrayFiles(path=path, listed=listed, pixels=pixels)
+        listed_labels += own
+    labels, numbers = as_labels(listed_labels, len(listed_labels), batches)
+    classes = _class_names(batches / "meta")
+    if len(classes) < len(numbers):
+        _complain(batches, f"a name for each of {len(numbers)} classes")
     names = [(split, k) for split, part in parts.items() for k in range(len(part.pixels))]
     return ImageDataset(
         name="cifar100",
         files=JoinedFiles(parts=parts),
         table=make_table([f"{split}/{k}" for split, k in names], labels, [split for split, _ in names]),
-        classes=tuple(_load_keys(batches / "meta", "fine_label_names")["fine_label_names"]),
+        classes=classes,
     )
 
 
-def _load_keys(path: Path, *keys: str) -> dict[str, Any]:
-    """A pickled dict that has these keys."""
+def _class_names(path: Path) -> tuple[str, ...]:
+    """The names of the fine classes in a pickled dict."""
+    value = load_pickle(_require_file(path))
+    names = value.get("fine_label_names") if isinstance(value, dict) else None
+    if not isinstance(names, list):
+        _complain(path.parent, f"a {path.name} with fine_label_names")
+    return tuple(map(str, names))
+
+
+def _require_file(path: Path) -> Path:
     if not path.is_file():
         _complain(path.parent, path.name)
-    value = load_pickle(path)
-    if not isinstance(value, dict) or not value.keys() >= set(keys):
-        _complain(path.parent, f"a {path.name} with {', '.join(keys)}")
-    return value
+    return path
 
 
 def _sole(folder: Path, name: str) -> Path:
@@ -179,16 +192,22 @@ def _sole(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _read_table(path: Path, delimiter: str) -> list[dict[str, str]]:
+def _read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of the signs' table, whose Filename and ClassId are what counts."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file, delimiter=delimiter))
+        rows = list(csv.DictReader(file, delimiter=";"))
+    if not all(row.get("Filename") and (row.get("ClassId") or "").isdecimal() for row in rows):
+        _complain(path.parent, f"a {path.name} with Filename and ClassId in each row")
+    return rows
 
 
-def _read_words(path: Path) -> Iterable[list[str]]:
-    if not path.is_file():
-        _complain(path.parent, path.name)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.split() for line in lines if line and not line.startswith("#")]
+def _read_list(path: Path) -> list[list[str]]:
+    """The words of each line of the pets' lists: the image, its class from 1, and more."""
+    lines = _require_file(path).read_text(encoding="utf-8").splitlines()
+    found = [line.split() for line in lines if line and not line.startswith("#")]
+    if not all(len(words) > 1 and words[1].isdecimal() for words in found):
+        _complain(path.parent, f"a {path.name} with an image and the number of its class in each line")
+    return found
 
 
 def _complain(folder: Path, expected: str) -> NoReturn:

@@ -200,7 +200,7 @@ def _read_splits(rows: Rows) -> npt.NDArray[np.object_]:
         meaning.append(split)
     splits: npt.NDArray[np.object_] = np.array(meaning, dtype=object)[encoded.indices.to_numpy()]
     # A split that every image is in says nothing about how to split.
-    return none if meaning == ["train"] else splits
+    return none if set(meaning) == {"train"} else splits
 
 
 def _read_groups(rows: Rows) -> list[str] | None:
