@@ -154,7 +154,10 @@ def load_dataset(
             "Give a folder of class folders."
         )
     folder = (default_store() if cache is None else Path(cache)).absolute() / "datasets"
-    return read(rest, ReadOptions(cache=folder, group=group, progress=progress))
+    dataset = read(rest, ReadOptions(cache=folder, group=group, progress=progress))
+    if dataset.splits == ("train",):  # one split that holds everything says nothing about how to split
+        return dataset.with_splits([None] * len(dataset))
+    return dataset
 
 
 def full_location(location: str) -> str:

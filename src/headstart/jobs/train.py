@@ -106,8 +106,6 @@ def _extract(
 ) -> RunData:
     """The readable images with splits and features."""
     listed = listed.without_empty_classes()
-    if listed.splits == ("train",):
-        listed = listed.with_splits([None] * len(listed))  # there is no test: one is taken out
 
     def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
         made, record = assign_splits(images, split=config.split, seed=config.seed, per_class=config.per_class)

@@ -11,7 +11,7 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from headstart.datasets import load_dataset, read_image
+from headstart.datasets import ImageDataset, ReadOptions, load_dataset, make_table, read_image
 from headstart.datasets.named.torchvision_sets import SETS
 from headstart.errors import DataError, DownloadError
 from headstart.images import decode_image
@@ -159,11 +159,13 @@ def test_a_name_that_is_close_is_offered(tmp_path: Path) -> None:
 
 def test_cifar_is_read_by_ourselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(
-        "headstart.datasets.named.torchvision_sets.read_named",
-        lambda name, options: asked.append((name, options.cache)),
-    )
-    load_dataset("torchvision:cifar100", cache=tmp_path)
+
+    def read_named(name: str, options: ReadOptions) -> ImageDataset:
+        asked.append((name, options.cache))
+        return ImageDataset(name=name, table=make_table(["0"], [0], ["test"]), classes=("a",))
+
+    monkeypatch.setattr("headstart.datasets.named.torchvision_sets.read_named", read_named)
+    assert load_dataset("torchvision:cifar100", cache=tmp_path).name == "cifar100"
     assert asked == [("cifar100", tmp_path / "datasets")]
 
 

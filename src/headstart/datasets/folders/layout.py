@@ -226,8 +226,6 @@ def _gather(name: str, files: ImageFiles, listing: _Listing) -> ImageDataset:
         (path, label[folder.name], folder.split) for folder in listing.classes for path in folder.found.images
     )
     paths, labels, splits = zip(*rows, strict=True)
-    if set(splits) == {"train"}:
-        splits = (None,) * len(rows)  # a train folder alone says nothing about how to split
     problems = [problem for folder in listing.classes for problem in folder.found.problems]
     return ImageDataset(
         name=name,

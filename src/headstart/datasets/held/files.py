@@ -116,12 +116,9 @@ def _stamp(path: Path) -> FileStamp:
 def _dataset_of(path: Path, listed: FileStamp, arrays: LabelledArrays) -> ImageDataset:
     """The images that one file holds."""
     n = len(arrays.pixels)
-    dataset = ImageDataset(
+    return ImageDataset(
         name=path.name.partition(".")[0] or path.name,
         files=ArrayFiles(path=path, listed=listed, pixels=arrays.pixels),
         table=make_table([str(k) for k in range(n)], arrays.labels, arrays.splits or [None] * n),
         classes=arrays.classes,
     )
-    if set(dataset.splits) == {"train"}:  # that alone says nothing about how to split
-        return dataset.with_splits([None] * n)
-    return dataset

@@ -183,9 +183,8 @@ def _sorting_keys(values: Sequence[Any]) -> list[Any]:
 
 def _read_splits(rows: Rows) -> npt.NDArray[np.object_]:
     """Each row's split, (n,) "train", "val", "test" or None."""
-    none: npt.NDArray[np.object_] = np.full(len(rows.names), None, dtype=object)
     if rows.splits is None:
-        return none
+        return np.full(len(rows.names), None, dtype=object)
     texts = [text or "" for text in tidy_text(rows.splits, "split", rows.table).to_pylist()]
     encoded = pa.array(texts, pa.string()).dictionary_encode()
     meaning: list[Split | None] = []
@@ -199,8 +198,7 @@ def _read_splits(rows: Rows) -> npt.NDArray[np.object_]:
             )
         meaning.append(split)
     splits: npt.NDArray[np.object_] = np.array(meaning, dtype=object)[encoded.indices.to_numpy()]
-    # A split that every image is in says nothing about how to split.
-    return none if set(meaning) == {"train"} else splits
+    return splits
 
 
 def _read_groups(rows: Rows) -> list[str] | None:
