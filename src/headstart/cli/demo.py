@@ -1,9 +1,11 @@
 """`headstart demo`."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
+from rich.text import Text
 
 from headstart.cli.console import extraction_bar, out
 from headstart.cli.train import train
@@ -29,7 +31,8 @@ def demo(
 
     photos = prepare_photos(name, folder)
     config = TrainConfig(photos)
-    out.print(f"[bold]$ headstart train {photos} --out {folder / 'run'}[/bold]")
+    command = ["headstart", "train", photos, "--out", str(folder / "run")]
+    out.print(Text(f"$ {shlex.join(command)}", "bold"))
     train(config, out_folder=folder / "run", force=True, store=store)
     first = load_run(folder / "run")
     out.print("\n[bold]The same again: what is frozen is computed once[/bold]")

@@ -1,5 +1,6 @@
 """`headstart train`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -50,5 +51,5 @@ def train(
         f"({100 * low:.1f} to {100 * high:.1f}: {test['interval']})"
     )
     out.print(f"report    {run.report}", markup=False)
-    out.print(f"predict   headstart predict {run.folder} PHOTO", markup=False)
+    out.print(f"predict   headstart predict {shlex.quote(str(run.folder))} PHOTO", markup=False)
     return 0

@@ -153,7 +153,7 @@ def load_dataset(
             f"Unknown kind of data set {scheme!r} in {location!r}; known: {', '.join(SOURCES)}. "
             "Give a folder of class folders."
         )
-    folder = (default_store() if cache is None else Path(cache)).absolute() / "datasets"
+    folder = (default_store() if cache is None else Path(cache).expanduser()).absolute() / "datasets"
     dataset = read(rest, ReadOptions(cache=folder, group=group, progress=progress))
     if dataset.splits == ("train",):  # one split that holds everything says nothing about how to split
         return dataset.with_splits([None] * len(dataset))

@@ -73,7 +73,7 @@ class FeatureStore:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root = Path(root) if root is not None else default_store()
+        self.root = Path(root).expanduser() if root is not None else default_store()
         self._folder = self.root / _LAYOUT
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
