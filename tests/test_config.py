@@ -34,7 +34,7 @@ def test_toml_and_back_is_the_same(
 
 
 def test_every_option_that_is_set_is_written() -> None:
-    text = TrainConfig("photos", per_class=5, group="animal", group_pattern="_").to_toml()
+    text = TrainConfig("photos", size=96, per_class=5, group="animal", group_pattern="_").to_toml()
 
     assert [line.split(" = ")[0] for line in text.splitlines()] == [
         field.name for field in fields(TrainConfig)

@@ -27,6 +27,9 @@ class ExtractConfig:
         weights: The network's `pretrained` weights, a file or folder of weights, or `none`: random ones, as a
             baseline.
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.
+        size: Side of the network's input in pixels; by default that of its weights.
+        resize: How a photo becomes a square: as the `weights` want it; `crop`, its short side resized and the middle
+            cut out; or `squash`, both sides resized, so that nothing is cut off.
         split: How to divide the images: auto (as given, else 80/10/10), shares such as 80/10/10 (train, validation,
             test) or 85/15, or a reference program's protocol: r1, r3 or r5.
         group: Column of a table that says what belongs together and is never divided by a split.
@@ -43,6 +46,8 @@ class ExtractConfig:
     backbone: str = DEFAULT_BACKBONE
     weights: str = "pretrained"
     layer: str = "pooled"
+    size: int | None = None
+    resize: Literal["weights", "crop", "squash"] = "weights"
     split: str = "auto"
     group: str | None = None
     group_pattern: str | None = None
@@ -54,7 +59,7 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         """All bad values in one error."""
         faults = [fault for fault in (_fault(self, option.name) for option in fields(self)) if fault]
-        for name, least in (("per_class", 1), ("seed", 0), ("epochs", 1), ("batch_size", 1)):
+        for name, least in (("size", 1), ("per_class", 1), ("seed", 0), ("epochs", 1), ("batch_size", 1)):
             value = getattr(self, name, None)
             if isinstance(value, int) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")

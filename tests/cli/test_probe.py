@@ -39,7 +39,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
     from importlib import import_module
 
     job = import_module("headstart.jobs.extract")
-    monkeypatch.setattr(job, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    monkeypatch.setattr(job, "load_backbone_of", lambda config: tiny_backbone)
 
 
 @pytest.fixture

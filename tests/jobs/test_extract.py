@@ -23,7 +23,7 @@ MODULE = importlib.import_module("headstart.jobs.extract")
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> Backbone:
     """Extractions in this file use the tiny backbone, so that they take no time."""
-    monkeypatch.setattr(MODULE, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    monkeypatch.setattr(MODULE, "load_backbone_of", lambda config: tiny_backbone)
     return tiny_backbone
 
 

@@ -40,7 +40,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
     """Runs in this test use the tiny backbone, so that they take no time."""
-    monkeypatch.setattr(MODULE, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    monkeypatch.setattr(MODULE, "load_backbone_of", lambda config: tiny_backbone)
 
 
 @pytest.fixture

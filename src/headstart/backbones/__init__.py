@@ -20,7 +20,7 @@ from headstart.backbones.torchvision_source import TorchvisionSource
 from headstart.backbones.weights import fit_state, full_weights, misfits, parse_weights, read_folder
 from headstart.errors import BackboneError
 from headstart.files import sha256_of_file
-from headstart.images import Preprocess
+from headstart.images import Preprocess, ResizeMode
 
 __all__ = [
     "SHORT_NAMES",
@@ -98,6 +98,7 @@ def load_backbone(
     seed: int = 0,
     preprocess: Preprocess | None = None,
     size: int | None = None,
+    resize_mode: ResizeMode | None = None,
 ) -> Backbone:
     """Build a backbone, with its weights.
 
@@ -110,6 +111,7 @@ def load_backbone(
         preprocess: how to prepare images, instead of how the weights want them.
         size: side of the network's input in pixels, instead of the weights' own; the resize before the crop
             grows with it.
+        resize_mode: "crop" or "squash" (the whole photo), instead of how the weights want it.
 
     Returns:
         The backbone, in eval mode, on the CPU, float32.
@@ -125,7 +127,7 @@ def load_backbone(
     if path is not None:
         card, path = _with_own_weights(card, path)
     own_size = card.preprocess.size
-    card = _with_input(card, preprocess, size)
+    card = _with_input(card, preprocess, size, resize_mode)
     network = build_network(card, seed=seed)
     if card.preprocess.size != own_size:
         _require_size(card, network)
@@ -169,11 +171,17 @@ def _with_own_weights(card: BackboneCard, path: Path) -> tuple[BackboneCard, Pat
     return SOURCES[card.source].adopt(card, folder), folder.file
 
 
-def _with_input(card: BackboneCard, preprocess: Preprocess | None, size: int | None) -> BackboneCard:
+def _with_input(
+    card: BackboneCard, preprocess: Preprocess | None, size: int | None, resize_mode: ResizeMode | None
+) -> BackboneCard:
     """The card with the input that was asked for."""
     wanted = preprocess if preprocess is not None else card.preprocess
     if size is not None and size != wanted.size:
         wanted = replace(wanted, size=size, resize=round(wanted.resize * size / wanted.size))
+    if resize_mode is not None and resize_mode != wanted.resize_mode:
+        # Squashed, the whole photo is the input: nothing is cut off around it.
+        resize = wanted.size if resize_mode == "squash" else wanted.resize
+        wanted = replace(wanted, resize=resize, resize_mode=resize_mode)
     return card if wanted == card.preprocess else SOURCES[card.source].adapt(card, wanted)
 
 

@@ -6,7 +6,7 @@ a network wants (`Preprocess`); they import torch when first called.
 
 from headstart.images.decode import BYTE_LIMIT, PIXEL_LIMIT, decode_image, file_reason, read_image_file
 from headstart.images.formats import IMAGE_SUFFIXES, SNIFF_BYTES, sniff_image
-from headstart.images.preprocess import Preprocess, decoder_identity, normalise, prepare_image
+from headstart.images.preprocess import Preprocess, ResizeMode, decoder_identity, normalise, prepare_image
 
 __all__ = [
     "BYTE_LIMIT",
@@ -14,6 +14,7 @@ __all__ = [
     "PIXEL_LIMIT",
     "SNIFF_BYTES",
     "Preprocess",
+    "ResizeMode",
     "decode_image",
     "decoder_identity",
     "file_reason",

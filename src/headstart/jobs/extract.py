@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.backbones import load_backbone
 from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, Split, SplitRecord, assign_splits
 from headstart.download import Progress as DownloadProgress
@@ -20,7 +19,13 @@ from headstart.features import (
     write_features,
 )
 from headstart.jobs.bottleneck import PER_CLASS, bottleneck_names, split_bottleneck
-from headstart.jobs.images import DividedImages, Division, divide_and_extract, list_images_of
+from headstart.jobs.images import (
+    DividedImages,
+    Division,
+    divide_and_extract,
+    list_images_of,
+    load_backbone_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +191,7 @@ def _extract(
             )
         return divide(images, problems)
 
-    backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
+    backbone = load_backbone_of(config)
     images = divide_and_extract(
         listed,
         config,

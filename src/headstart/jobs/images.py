@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.backbones import Backbone
+from headstart.backbones import Backbone, load_backbone
 from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, group_by_pattern, load_dataset
 from headstart.download import Progress as DownloadProgress
@@ -52,6 +52,17 @@ def list_images_of(
     """List the images that a configuration names, with their groups; downloads a data set that is not there."""
     listed = load_dataset(config.data, cache=cache, group=config.group, progress=downloads)
     return listed if config.group_pattern is None else group_by_pattern(listed, config.group_pattern)
+
+
+def load_backbone_of(config: ExtractConfig) -> Backbone:
+    """The network that a configuration names, for images as it wants them."""
+    return load_backbone(
+        config.backbone,
+        weights=config.weights,
+        seed=config.seed,
+        size=config.size,
+        resize_mode=None if config.resize == "weights" else config.resize,
+    )
 
 
 def divide_and_extract(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones import Backbone, full_weights, load_backbone
+from headstart.backbones import Backbone, full_weights
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import (
@@ -27,7 +27,7 @@ from headstart.errors import DataError, UnreadableImageError
 from headstart.features import FeatureStore, Progress
 from headstart.images import decode_image
 from headstart.jobs.common import listing
-from headstart.jobs.images import divide_and_extract, list_images_of
+from headstart.jobs.images import divide_and_extract, list_images_of, load_backbone_of
 from headstart.jobs.result import Judged, RunData, make_result
 from headstart.metrics import score_predictions
 from headstart.report import RunRecord, draw_thumbnail, render_report
@@ -75,7 +75,7 @@ def train(
         device=choose_device(config.device),
     )
     listed = list_images_of(config, store, downloads)
-    backbone = load_backbone(config.backbone, weights=config.weights, seed=config.seed)
+    backbone = load_backbone_of(config)
     # All before the folder: a mistyped name costs nobody a run that is replaced.
     cut = backbone.cut(config.layer)
     with new_run(config, listed.name, out, force=force) as writer:
