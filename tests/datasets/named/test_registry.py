@@ -478,7 +478,7 @@ def test_an_archive_knows_its_names() -> None:
 @pytest.mark.slow
 def test_training_on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
     job = importlib.import_module("headstart.jobs.train")
-    monkeypatch.setattr(job, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    monkeypatch.setattr(job, "load_backbone_of", lambda config: tiny_backbone)
     config = headstart.TrainConfig("digits", per_class=20)
     run = headstart.train(config, out=tmp_path / "run", store=tmp_path / "store")
     assert run.config.data == "digits"
@@ -494,7 +494,7 @@ def test_training_by_name_on_the_command_line(
     publish: Publish, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone
 ) -> None:
     job = importlib.import_module("headstart.jobs.train")
-    monkeypatch.setattr(job, "load_backbone", lambda name, *, weights, seed: tiny_backbone)
+    monkeypatch.setattr(job, "load_backbone_of", lambda config: tiny_backbone)
     photos = {
         f"flower_photos/{name}/{k}.jpg": photo(k) for k, name in enumerate(("daisy", "roses", "tulips") * 8)
     }
