@@ -5,6 +5,8 @@ expected and what to do. The command line prints the message and exits with code
 and keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class HeadstartError(Exception):
     """Base of all errors that say what to do. The message is one or two lines of plain text."""
@@ -53,3 +55,9 @@ class PickleRefusedError(HeadstartError):
     def __init__(self, message: str, *, forbidden: str | None = None) -> None:
         super().__init__(message)
         self.forbidden = forbidden
+
+
+def name_some(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first few of many things for a message, and how many more there are: `a, b and 1,200 more`."""
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more

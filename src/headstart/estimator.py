@@ -16,7 +16,7 @@ from headstart.backbones import Backbone, Weights, load_backbone
 from headstart.classifier import Classifier
 from headstart.config import DEFAULT_BACKBONE
 from headstart.datasets import stratified_folds
-from headstart.errors import DataError
+from headstart.errors import DataError, name_some
 from headstart.features import Extraction, FeatureStore, extract_features
 from headstart.runtimes import choose_device
 from headstart.training import fit_head
@@ -170,6 +170,4 @@ def _as_paths(X: Sequence[str | os.PathLike[str]] | ArrayLike) -> list[str]:
 
 
 def _named(got: Extraction) -> str:
-    first = "; ".join(f"{problem.path} ({problem.reason})" for problem in got.problems[:_NAMED_FILES])
-    more = f" and {len(got.problems) - _NAMED_FILES} more" if len(got.problems) > _NAMED_FILES else ""
-    return first + more
+    return name_some([f"{problem.path} ({problem.reason})" for problem in got.problems], _NAMED_FILES, "; ")

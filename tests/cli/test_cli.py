@@ -2,12 +2,10 @@
 
 import csv
 import json
-import logging
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,17 +30,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Ru
 @pytest.fixture
 def store(run: Run) -> str:
     return str(run.folder.parent / "store")
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """What `main` sets for a whole process is given back."""
-    handler = signal.getsignal(signal.SIGTERM)
-    logger = logging.getLogger("headstart")
-    handlers, propagate = logger.handlers, logger.propagate
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    logger.handlers, logger.propagate = handlers, propagate
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

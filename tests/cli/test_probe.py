@@ -1,11 +1,9 @@
 """`headstart extract` and `headstart probe`: from photos to files to printed epochs."""
 
-import logging
 import pickle
 import re
-import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +18,6 @@ FIGURE = r"(\d+\.\d{4})"
 EPOCH = re.compile(
     rf"^Epoch (\d+)/(\d+) - loss: {FIGURE} - acc: {FIGURE} - val_loss: {FIGURE} - val_acc: {FIGURE}$", re.M
 )
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """What `main` sets for a whole process is given back."""
-    handler = signal.getsignal(signal.SIGTERM)
-    logger = logging.getLogger("headstart")
-    handlers, propagate = logger.handlers, logger.propagate
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headstart.datasets.files import DiskFiles, ImageFiles
+from headstart.errors import name_some
 
 Split = Literal["train", "val", "test"]
 _NAMED: Final = 5
@@ -128,8 +129,7 @@ class ImageDataset:
             return self
         labels = pa.array((np.cumsum(counts > 0) - 1)[self.labels()], pa.int32())
         empty = [name for name, n in zip(self.classes, counts, strict=True) if not n]
-        more = f" and {len(empty) - _NAMED:,} more" if len(empty) > _NAMED else ""
-        note = f"Classes without any image are left out: {', '.join(empty[:_NAMED])}{more}."
+        note = f"Classes without any image are left out: {name_some(empty, _NAMED)}."
         return dataclasses.replace(
             self,
             table=self.table.set_column(1, SCHEMA.field(1), labels),

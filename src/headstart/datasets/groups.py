@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.dataset import ImageDataset
-from headstart.errors import ConfigError, DataError
+from headstart.errors import ConfigError, DataError, name_some
 
 _NAMED: Final = 3
 
@@ -41,9 +41,8 @@ def group_by_pattern(dataset: ImageDataset, pattern: str) -> ImageDataset:
     found = [expression.search(text) for text in texts]
     groups = [_group_of(match) for match in found]
     if missed := [name for name, group in zip(names, groups, strict=True) if group is None]:
-        more = f" and {len(missed) - _NAMED:,} more" if len(missed) > _NAMED else ""
         raise DataError(
-            f"The group pattern '{pattern}' does not match {', '.join(missed[:_NAMED])}{more}.\n"
+            f"The group pattern '{pattern}' does not match {name_some(missed, _NAMED)}.\n"
             "Each image needs a group, because a split divides none: give a pattern that matches every name."
         )
     return dataset.with_groups([group for group in groups if group is not None])

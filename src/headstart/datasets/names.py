@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from headstart.datasets.dataset import Split
-from headstart.errors import DataError
+from headstart.errors import DataError, name_some
 
 SPLIT_NAMES: Final[Mapping[str, Split]] = MappingProxyType(
     {
@@ -44,6 +44,4 @@ def check_known_to_train(classes: Mapping[str, Iterable[Split | None]]) -> None:
 
 def listed(names: Iterable[str], most: int = 5) -> str:
     """Write some names for a message, sorted, and how many more there are."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(ordered[:most]) + more
+    return name_some(sorted(names), most)

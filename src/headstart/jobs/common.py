@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from headstart.errors import name_some
+
 
 def listing(names: Sequence[str], most: int = 8) -> str:
     """Names for an error's text."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
+    return name_some([repr(name) for name in names], most)

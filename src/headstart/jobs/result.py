@@ -21,6 +21,7 @@ from headstart.datasets import (
     overlapping_labels,
     shared_between_splits,
 )
+from headstart.errors import name_some
 from headstart.metrics import Scores
 from headstart.runs import Predictions
 from headstart.training import FittedHead
@@ -131,11 +132,8 @@ def _warnings(config: TrainConfig, data: RunData) -> list[str]:
         )
     overlaps = overlapping_labels(dataset, data.sha256s)
     if overlaps:
-        named = "; ".join(" = ".join(overlap.paths) for overlap in overlaps[:_NAMED_OVERLAPS])
-        more = f" and {len(overlaps) - _NAMED_OVERLAPS} more" if len(overlaps) > _NAMED_OVERLAPS else ""
-        found.append(
-            f"{len(overlaps)} images stand in more than one class, as identical files: {named}{more}."
-        )
+        named = name_some([" = ".join(overlap.paths) for overlap in overlaps], _NAMED_OVERLAPS, "; ")
+        found.append(f"{len(overlaps)} images stand in more than one class, as identical files: {named}.")
     shared = shared_between_splits(dataset, data.sha256s)
     for (first, second), count in shared.items():
         if count:

@@ -21,7 +21,7 @@ from headstart.datasets.folders.name_tree import Contents, NameTree
 from headstart.datasets.folders.tars import list_tar
 from headstart.datasets.folders.walk import printable
 from headstart.datasets.folders.zips import list_zip
-from headstart.errors import DataError
+from headstart.errors import DataError, name_some
 from headstart.images import file_reason
 
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -117,5 +117,4 @@ def _described(names: Iterable[str]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(printable(name) for name in names[:3]) + more
+    return name_some([printable(name) for name in names], 3)

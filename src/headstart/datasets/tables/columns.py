@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from headstart.datasets.dataset import ImageDataset, Split, make_table
 from headstart.datasets.files import ImageFiles
 from headstart.datasets.names import SPLIT_NAMES, check_known_to_train, listed
-from headstart.errors import DataError
+from headstart.errors import DataError, name_some
 
 # The first line is what the documentation promises; the second is looked at where the first finds nothing.
 _IMAGE: Final = (("path", "file", "filename", "image"), ("filepath", "imagepath", "img"))
@@ -101,8 +101,7 @@ def _plain(name: str) -> str:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return (", ".join(map(repr, names[:20])) or "none") + more
+    return name_some([repr(name) for name in names], 20) or "none"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -277,9 +276,8 @@ def _refuse_empty(column: pa.Array[Any], what: str, table: Path) -> None:
 def _row_numbers(mask: npt.NDArray[np.bool_]) -> str:
     """The rows of a mask in words, counted from 1 below the header, with "has" or "have"."""
     rows = np.flatnonzero(mask) + 1
-    numbers = ", ".join(f"{row:,}" for row in rows[:_NAMED])
-    more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
-    return f"row {numbers} has" if len(rows) == 1 else f"rows {numbers}{more} have"
+    numbers = name_some([f"{row:,}" for row in rows], _NAMED)
+    return f"row {numbers} has" if len(rows) == 1 else f"rows {numbers} have"
 
 
 def first_line(error: Exception) -> str:
