@@ -4,7 +4,8 @@ import tomllib
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -13,6 +14,13 @@ from headstart.files import parse_bytes
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
+
+_LEAST = {
+    **dict.fromkeys(("size", "per_class", "epochs", "batch_size", "stop_after"), 1),
+    **dict.fromkeys(
+        ("seed", "lr", "warmup", "momentum", "weight_decay", "label_smoothing", "clip", "patience"), 0
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,8 @@ class ExtractConfig:
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.
         size: Side of the network's input in pixels; by default that of its weights.
         resize: How a photo becomes a square: as the `weights` want it; `crop`, its short side resized and the middle
-            cut out; or `squash`, both sides resized, so that nothing is cut off.
+            cut out; `squash`, both sides resized; or `pad`, the long side resized and bars added: neither cuts anything
+            off.
         split: How to divide the images: auto (as given, else 80/10/10), shares such as 80/10/10 (train, validation,
             test) or 85/15, or a reference program's protocol: r1, r3 or r5.
         group: Column of a table that says what belongs together and is never divided by a split.
@@ -47,7 +56,7 @@ class ExtractConfig:
     weights: str = "pretrained"
     layer: str = "pooled"
     size: int | None = None
-    resize: Literal["weights", "crop", "squash"] = "weights"
+    resize: Literal["weights", "crop", "squash", "pad"] = "weights"
     split: str = "auto"
     group: str | None = None
     group_pattern: str | None = None
@@ -59,9 +68,9 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         """All bad values in one error."""
         faults = [fault for fault in (_fault(self, option.name) for option in fields(self)) if fault]
-        for name, least in (("size", 1), ("per_class", 1), ("seed", 0), ("epochs", 1), ("batch_size", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name, None)
-            if isinstance(value, int) and value < least:
+            if isinstance(value, int | float) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
         if self.weights == "":  # as a path it would be the current folder
             faults.append("weights is empty; expected pretrained, none, a file or a folder")
@@ -75,10 +84,65 @@ class ExtractConfig:
 class TrainConfig(ExtractConfig):
     """What makes a run: with the same configuration, photos and machine it gives the same bits.
 
+    Options that are not set are those of the recipe.
+
     Attributes:
+        recipe: How to train: auto (probe, then lp-ft where it gains on validation), probe (also feature-extraction),
+            finetune, lp-ft, scratch, or a TOML file with a recipe of your own.
+        from_layer: Train from this layer on (also --from); what comes before it is frozen, computed once and stored.
+        head: What replaces the last layer: linear, mlp, ridge, knn, or native, the network's own made anew.
+        reinit: Start the trained layers from random weights.
+        init: Start from the classifier of this earlier run's folder.
+        epochs: Number of passes over the training images.
+        lr: Learning rate, at its highest.
+        schedule: cosine, constant, or learning rates each with its epochs, such as '3e-4:7, 3e-5:7, 3e-6:4'.
+        warmup: Epochs over which the learning rate rises to its highest.
+        optimizer: sgd, adam or adamw.
+        momentum: Momentum of SGD.
+        weight_decay: Decay of weights; never of norms and biases.
+        layer_decay: Factor on the learning rate from each stage of the network to the one before it.
+        batch_size: Images in a step.
+        batch_norm: eval keeps the running statistics of batch norms as they are; train lets them follow.
+        label_smoothing: Share of each target that goes to all classes, 0 to 1.
+        clip: Largest norm of a gradient; 0 for no limit.
+        patience: End after so many epochs without a gain on validation; 0 for never.
+        keep: Keep the weights of the epoch that is best on validation, or of the last.
+        augment: none; six fixed views of each image, stored; or random ones: crop, randaugment, trivialaugment.
+        flip: Mirror training images at random: yes, no, or auto, decided on validation.
+        average_views: With --augment six, average over the views when judging and predicting too.
+        normalise: Scale pixels as the weights want it, or by mean and std of the training images (dataset).
+        time: Bound on the time of auto, such as 5m or 90s.
+        stop_after: End after so many epochs of the schedule.
+        precision: auto, float32 or bf16.
         class_weights: Give rare classes more weight in the fit: none or balanced.
     """
 
+    recipe: str = "auto"
+    from_layer: str | None = None
+    head: Literal["linear", "mlp", "ridge", "knn", "native"] | None = None
+    reinit: bool = False
+    init: str | None = None
+    epochs: int | None = None
+    lr: float | None = None
+    schedule: str | None = None
+    warmup: float | None = None
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    layer_decay: float | None = None
+    batch_size: int | None = None
+    batch_norm: Literal["eval", "train"] | None = None
+    label_smoothing: float | None = None
+    clip: float | None = None
+    patience: int | None = None
+    keep: Literal["best", "last"] | None = None
+    augment: Literal["none", "six", "crop", "randaugment", "trivialaugment"] | None = None
+    flip: Literal["auto", "yes", "no"] | None = None
+    average_views: bool = False
+    normalise: Literal["weights", "dataset"] = "weights"
+    time: str | None = None
+    stop_after: int | None = None
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
 
     def to_toml(self) -> str:
@@ -152,10 +216,15 @@ def _fault(config: ExtractConfig, name: str) -> str | None:
     """What is wrong with one value's type, or None."""
     value: Any = getattr(config, name)
     hint = get_type_hints(type(config))[name]
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        return None if value in choices else f"{name} is {value!r}; expected one of {', '.join(choices)}"
-    kinds = get_args(hint) or (hint,)
-    if isinstance(value, kinds) and not isinstance(value, bool):
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    plain = tuple(kind for kind in kinds if get_origin(kind) is not Literal)
+    if value in choices or (isinstance(value, plain) and (not isinstance(value, bool) or bool in plain)):
         return None
-    return f"{name} is {value!r}; expected {' or '.join(kind.__name__ for kind in kinds if kind is not type(None))}"
+    if (
+        float in plain and isinstance(value, int) and not isinstance(value, bool)
+    ):  # TOML's 1 is as good as 1.0
+        return None
+    if choices:
+        return f"{name} is {value!r}; expected one of {', '.join(choices)}"
+    return f"{name} is {value!r}; expected {' or '.join(kind.__name__ for kind in plain if kind is not NoneType)}"

@@ -1,0 +1,24 @@
+"""Recipes: how a head, or a network with it, is trained, as data."""
+
+from headstart.recipes.recipe import (
+    RECIPES,
+    Augment,
+    Head,
+    Recipe,
+    Technique,
+    load_recipe,
+    read_recipe,
+)
+from headstart.recipes.schedule import Schedule, parse_schedule
+
+__all__ = [
+    "RECIPES",
+    "Augment",
+    "Head",
+    "Recipe",
+    "Schedule",
+    "Technique",
+    "load_recipe",
+    "parse_schedule",
+    "read_recipe",
+]

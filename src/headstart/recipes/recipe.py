@@ -1,0 +1,123 @@
+"""The recipe: everything about a training that is not the photos, the network or the machine."""
+
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from headstart.config import TrainConfig
+from headstart.errors import ConfigError
+from headstart.recipes.schedule import Schedule, parse_schedule
+
+Technique = Literal["probe", "finetune", "lp-ft", "scratch"]
+Head = Literal["linear", "mlp", "ridge", "knn", "native"]
+Augment = Literal["none", "six", "crop", "randaugment", "trivialaugment"]
+
+RECIPES: Final[tuple[str, ...]] = get_args(Technique)
+"""The recipes that come along, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a head, or the network with it, is trained. `recipes/NAME.toml` has the values of each by name.
+
+    Attributes:
+        technique: probe, finetune, lp-ft or scratch.
+        head: what replaces the network's last layer: linear, mlp, ridge, knn or native (the network's own).
+        epochs: how many; 0 for a head that is solved for, without any.
+        lr: the learning rate at its highest.
+        schedule: see `parse_schedule`.
+        warmup: epochs over which the learning rate rises to `lr`.
+        optimizer: sgd, adam or adamw.
+        momentum: of SGD.
+        weight_decay: on weights; never on norms and biases.
+        layer_decay: factor on the learning rate from each stage to the one before it; 1 for the same everywhere.
+        batch_size: images in a step.
+        batch_norm: eval keeps the running statistics as they are, bit for bit; train lets them follow the batches.
+        label_smoothing: how much of a target is shared out among all classes, 0 to 1.
+        clip: the largest norm of a gradient; 0 for no limit.
+        patience: end when validation has not gained for so many epochs; 0 for never.
+        keep: the weights of the epoch that is best on validation, or of the last.
+        augment: none; six fixed views, stored; or at random crop, randaugment, trivialaugment (both with crops).
+        flip: mirror training images at random: yes, no, or auto, which decides it on validation.
+    """
+
+    technique: Technique
+    head: Head
+    epochs: int
+    lr: float
+    schedule: str
+    warmup: float
+    optimizer: Literal["sgd", "adam", "adamw"]
+    momentum: float
+    weight_decay: float
+    layer_decay: float
+    batch_size: int
+    batch_norm: Literal["eval", "train"]
+    label_smoothing: float
+    clip: float
+    patience: int
+    keep: Literal["best", "last"]
+    augment: Augment
+    flip: Literal["auto", "yes", "no"]
+
+    def rates(self) -> Schedule:
+        """The learning rate over the training."""
+        return parse_schedule(self.schedule, lr=self.lr, epochs=self.epochs, warmup=self.warmup)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values, as TOML and JSON know them."""
+        return asdict(self)
+
+
+@cache
+def load_recipe(name: str) -> Recipe:
+    """A recipe by name: one of `RECIPES`.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"recipe is {name!r}; expected auto, {', '.join(RECIPES)} or a TOML file.")
+    text = files("headstart.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return Recipe(**tomllib.loads(text))
+
+
+def read_recipe(config: TrainConfig, *, technique: str | None = None) -> Recipe:
+    """The recipe that a configuration asks for: the one it names, with those options that it sets itself.
+
+    Args:
+        config: a run's configuration.
+        technique: the recipe's name in place of the configuration's own, as where `auto` tries several.
+
+    Raises:
+        ConfigError: the recipe's file cannot be read, or a schedule cannot be understood.
+    """
+    name = technique if technique is not None else config.recipe
+    values = _from_file(Path(name)) if name.endswith(".toml") else load_recipe(name).to_dict()
+    own = {field.name: getattr(config, field.name, None) for field in fields(Recipe)}
+    recipe = Recipe(**values | {key: value for key, value in own.items() if value is not None})
+    recipe.rates()  # complains of a schedule that cannot be read
+    return recipe
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """The values of a user's own recipe: those of its technique's, unless the file has others."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The recipe {path} is no TOML: {error}.") from error
+    known = [field.name for field in fields(Recipe)]
+    for key in values:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}."
+            raise ConfigError(f"The recipe {path} has an unknown key {key!r}{hint}")
+    if values.get("technique") not in RECIPES:
+        raise ConfigError(f"The recipe {path} needs a technique: one of {', '.join(RECIPES)}.")
+    return load_recipe(values["technique"]).to_dict() | values
