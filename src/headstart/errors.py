@@ -28,6 +28,10 @@ class BackboneError(HeadstartError):
     """A backbone, its weights or one of its layers cannot be had."""
 
 
+class TrainingError(HeadstartError):
+    """A training cannot go on."""
+
+
 class StoreError(HeadstartError):
     """The feature store cannot be read or written."""
 

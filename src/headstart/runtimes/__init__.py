@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from headstart.errors import ConfigError
 from headstart.images import Preprocess
+from headstart.runtimes.memory import freed_memory_kept
 from headstart.runtimes.torch_runtime import TorchRuntime
 
-__all__ = ["Runtime", "choose_device", "load_runtime"]
+__all__ = ["Runtime", "choose_device", "freed_memory_kept", "load_runtime"]
 
 
 class Runtime(Protocol):

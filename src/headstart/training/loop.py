@@ -1,0 +1,374 @@
+"""The loop: a network, or the part of it behind a frozen prefix, trained in epochs of shuffled mini-batches.
+
+Everything random is drawn from (seed, epoch, step), never from a generator that runs along: so a training that was
+killed and taken up from its last checkpoint ends with the same bits as one that was not.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.errors import RunError, TrainingError
+from headstart.recipes import Recipe
+from headstart.runtimes import freed_memory_kept
+from headstart.training.checkpoint import Checkpoint, Epoch, Progress, read_checkpoint, write_checkpoint
+from headstart.training.interruption import Interruption
+from headstart.training.optimisers import (
+    keep_running_statistics,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    set_rate,
+)
+from headstart.training.sources import Source
+
+_EVALUATION_BATCH = 32
+
+
+class StepProgress(Protocol):
+    """Told of every step."""
+
+    def __call__(
+        self, done: int, total: int, *, epoch: int, epochs: int, loss: float, accuracy: float
+    ) -> None:
+        """`done` of the epoch's `total` images are behind us, with this running loss and accuracy."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Images with their labels.
+
+    Attributes:
+        source: gives their inputs.
+        labels: (n,) int64.
+    """
+
+    source: Source
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What stands around a training: who is told, what is saved, and what may end it.
+
+    Attributes:
+        checkpoint: file of the complete state, written after each epoch and at an interruption; None for none.
+        identity: what is trained on what; a checkpoint of another identity is refused.
+        interruption: asked after each step.
+        deadline: value of `time.monotonic` after which no epoch is begun that would not end before it.
+        step: told of every step.
+        epoch: told of every epoch as it ends.
+    """
+
+    checkpoint: Path | None = None
+    identity: str = ""
+    interruption: Interruption = field(default_factory=Interruption)
+    deadline: float = math.inf
+    step: StepProgress | None = None
+    epoch: Callable[[Epoch], object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training gave; body and head hold the kept weights.
+
+    Attributes:
+        history: the figures of each epoch.
+        kept: number of the epoch whose weights are kept.
+        complete: whether it came to its end, instead of an interruption.
+        validation_logits: (m, K) float32 of the kept weights; None where nothing was validated.
+    """
+
+    history: tuple[Epoch, ...]
+    kept: int
+    complete: bool
+    validation_logits: Tensor | None
+
+
+def train_network(
+    body: nn.Module,
+    head: nn.Module,
+    train: Examples,
+    recipe: Recipe,
+    *,
+    validation: Examples | None = None,
+    stages: list[list[str]] | None = None,
+    class_weights: Tensor | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
+    stop_after: int | None = None,
+    watch: Watch | None = None,
+) -> Trained:
+    """Train `head(body(inputs))` in place, minimising the mean cross-entropy.
+
+    Args:
+        body: from a source's inputs to features; `nn.Identity()` where only the head is trained.
+        head: from features to logits (N, K).
+        train: the images to train on.
+        recipe: how.
+        validation: looked at after each epoch, to choose the epoch whose weights are kept; never trained on.
+        stages: names of the body's parameters, stage by stage, for the recipe's layer decay.
+        class_weights: (K,) float32, what the loss of each class's images is multiplied by.
+        seed: of the order of the images, and of dropout.
+        device: where it runs.
+        precision: "float32" or "bf16" (products in bfloat16, weights and sums in float32).
+        stop_after: end after so many epochs of the schedule.
+        watch: checkpoints, interruptions and progress.
+
+    Returns:
+        The figures; the weights are in `body` and `head`.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+        RunError: the checkpoint belongs to another training, or is damaged.
+        DiskFullError: there is no room for the checkpoint.
+    """
+    training = _Training(
+        body=body,
+        head=head,
+        train=train,
+        validation=validation,
+        recipe=recipe,
+        stages=stages or [],
+        class_weights=class_weights,
+        seed=seed,
+        device=device,
+        precision=precision,
+        epochs=min(recipe.rates().epochs, stop_after or math.inf),
+        watch=watch or Watch(),
+    )
+    # Dropout draws from torch's global generator: the caller gets it back as it was.
+    with freed_memory_kept(), torch.random.fork_rng():
+        return training.run()
+
+
+class _Training:
+    """One training: the loop, and the state it saves and restores."""
+
+    def __init__(
+        self,
+        *,
+        body: nn.Module,
+        head: nn.Module,
+        train: Examples,
+        validation: Examples | None,
+        recipe: Recipe,
+        stages: list[list[str]],
+        class_weights: Tensor | None,
+        seed: int,
+        device: str,
+        precision: str,
+        epochs: int,
+        watch: Watch,
+    ) -> None:
+        self.model = nn.Sequential(body, head).to(device)
+        self.optimizer = make_optimizer(recipe, body, head, stages=stages)
+        self.train, self.validation = train, validation
+        self.recipe, self.schedule, self.epochs = recipe, recipe.rates(), epochs
+        self.class_weights = None if class_weights is None else class_weights.to(device)
+        self.seed, self.device, self.precision = seed, device, precision
+        self.watch = watch
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.best_logits: Tensor | None = None
+
+    def run(self) -> Trained:
+        """All epochs, from the last checkpoint on."""
+        self.restore()
+        while self.progress.epoch < self.epochs and not self.patience_is_over() and self.in_time():
+            if not self.run_epoch():
+                self.save()
+                return self.result(complete=False)
+            self.save()
+        return self.result(complete=True)
+
+    def run_epoch(self) -> bool:
+        """One epoch, or what is left of it; False where it was interrupted."""
+        progress, start = self.progress, time.perf_counter()
+        batches = self.batches(progress.epoch)
+        self.model.train()
+        if self.recipe.batch_norm == "eval":
+            keep_running_statistics(self.model)
+        rate = 0.0
+        for step in range(progress.step, len(batches)):
+            rate = self.schedule.rate(progress.epoch + step / len(batches))
+            loss, right = self.run_step(batches[step], rate, step)
+            progress.step = step + 1
+            progress.loss += loss * len(batches[step])
+            progress.right += right
+            self.tell_step(sum(map(len, batches[: step + 1])))
+            if self.watch.interruption:
+                progress.seconds += time.perf_counter() - start
+                return False
+        trained = progress.seconds + time.perf_counter() - start
+        logits = None if self.validation is None else self.logits(self.validation)
+        self.end_epoch(rate, logits, trained, progress.seconds + time.perf_counter() - start)
+        return True
+
+    def run_step(self, rows: Tensor, rate: float, step: int) -> tuple[float, int]:
+        """One step on a batch: its mean loss, and how many were right, before it."""
+        torch.manual_seed(derived_seed(self.seed, self.progress.epoch, step))
+        set_rate(self.optimizer, rate)
+        inputs = self.train.source.inputs(rows, self.progress.epoch).to(self.device)
+        labels = self.train.labels[rows].to(self.device)
+        with self.autocast():
+            logits = self.model(inputs)
+        loss = F.cross_entropy(
+            logits.float(), labels, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss became {value} in epoch {self.progress.epoch + 1}, step {step + 1}, at a learning rate of "
+                f"{rate:.2g}.\nTry a lower one: --lr {rate / 10:.1g}."
+            )
+        return value, int((logits.argmax(dim=1) == labels).sum())
+
+    def end_epoch(self, rate: float, logits: Tensor | None, trained: float, seconds: float) -> None:
+        """Note the epoch's figures, and its weights where they are the best so far."""
+        progress, n = self.progress, len(self.train)
+        loss, accuracy = None, None
+        if logits is not None and self.validation is not None:
+            loss = float(F.cross_entropy(logits.double(), self.validation.labels))
+            accuracy = float((logits.argmax(dim=1) == self.validation.labels).double().mean())
+        epoch = Epoch(
+            number=progress.epoch + 1,
+            lr=rate,
+            train_loss=progress.loss / n,
+            train_accuracy=progress.right / n,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+            images_per_second=n / trained,
+            seconds=seconds,
+        )
+        self.progress = Progress(
+            epoch=epoch.number, history=[*progress.history, epoch], best=progress.best
+        )
+        if self.is_better(epoch):
+            self.progress.best, self.best_logits = epoch.number, logits
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.watch.epoch is not None:
+            self.watch.epoch(epoch)
+
+    def is_better(self, epoch: Epoch) -> bool:
+        """Whether this epoch's weights are to be kept: by accuracy, then by loss."""
+        if self.recipe.keep == "last" or self.validation is None or not self.progress.best:
+            return True
+        return _merit(epoch) > _merit(self.progress.history[self.progress.best - 1])
+
+    def patience_is_over(self) -> bool:
+        """Whether validation has not gained for too long."""
+        waited = self.progress.epoch - self.progress.best
+        return 0 < self.recipe.patience <= waited and self.validation is not None
+
+    def in_time(self) -> bool:
+        """Whether another epoch would end before the deadline, going by the slowest so far."""
+        slowest = max((epoch.seconds for epoch in self.progress.history), default=0.0)
+        return time.monotonic() + slowest <= self.watch.deadline
+
+    def result(self, *, complete: bool) -> Trained:
+        """Put the kept weights into place."""
+        if self.best:
+            self.model.load_state_dict(self.best)
+            if self.best_logits is None and self.validation is not None:  # they came from a checkpoint
+                self.best_logits = self.logits(self.validation)
+        self.model.eval().cpu()
+        return Trained(
+            history=tuple(self.progress.history),
+            kept=self.progress.best,
+            complete=complete,
+            validation_logits=self.best_logits,
+        )
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """The rows of each step of an epoch, shuffled by (seed, epoch)."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
+        rows = list(torch.randperm(len(self.train), generator=generator).split(self.recipe.batch_size))
+        if len(rows) > 1 and len(rows[-1]) == 1:  # a batch norm has nothing to normalise in a single image
+            rows[-2:] = [torch.cat(rows[-2:])]
+        return rows
+
+    @torch.inference_mode()
+    def logits(self, examples: Examples) -> Tensor:
+        """Logits (n, K) float32 of images as they are, by the weights of this moment."""
+        self.model.eval()
+        found = []
+        for rows in torch.arange(len(examples)).split(_EVALUATION_BATCH):
+            with self.autocast():
+                found.append(self.model(examples.source.inputs(rows, None).to(self.device)).float().cpu())
+        return torch.cat(found)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Products in bfloat16, where that was asked for."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+    def tell_step(self, done: int) -> None:
+        """Progress within the epoch."""
+        if self.watch.step is not None:
+            self.watch.step(
+                done,
+                len(self.train),
+                epoch=self.progress.epoch + 1,
+                epochs=self.epochs,
+                loss=self.progress.loss / done,
+                accuracy=self.progress.right / done,
+            )
+
+    def save(self) -> None:
+        """Write the complete state."""
+        if self.watch.checkpoint is None:
+            return
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        write_checkpoint(
+            self.watch.checkpoint,
+            Checkpoint(identity=self.watch.identity, progress=self.progress, tensors=tensors),
+        )
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        if self.watch.checkpoint is None or (saved := read_checkpoint(self.watch.checkpoint)) is None:
+            return
+        if saved.identity != self.watch.identity:
+            raise RunError(
+                f"The checkpoint {self.watch.checkpoint} belongs to another training: photos, options or versions "
+                "have changed since.\nRemove it, and the training begins anew."
+            )
+        self.model.load_state_dict(saved.part("model"))
+        restore_optimizer(self.optimizer, saved.part("optimizer"))
+        self.best, self.progress = saved.part("best"), saved.progress
+
+
+def derived_seed(seed: int, *numbers: int) -> int:
+    """A seed of 63 bits from a run's seed and where in the training it is for."""
+    text = ",".join(map(str, (seed, *numbers)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def _merit(epoch: Epoch) -> tuple[float, float]:
+    """What an epoch's weights are judged by."""
+    return epoch.validation_accuracy or 0.0, -(epoch.validation_loss or 0.0)
