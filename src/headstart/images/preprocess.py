@@ -116,6 +116,25 @@ def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torc
         channels_last batch is a plain copy.
     """
     import torch
+    from torchvision.transforms.v2 import functional
+
+    image: torch.Tensor = functional.center_crop(resize_image(pixels, preprocess), [preprocess.size] * 2)
+    # A copy of its own: neither the caller's pixels nor the larger resized image stay in use.
+    return image.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)
+
+
+def resize_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
+    """What `prepare_image` does before it crops the centre.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        preprocess: what the network expects.
+
+    Returns:
+        (3, H', W') uint8 whose memory lies in height, width, channel order; a square of side `resize`, or with "crop"
+        an image with such a short side. Where there was nothing to do, it shares the memory of `pixels`.
+    """
+    import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
@@ -130,9 +149,7 @@ def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torc
     image = functional.resize(image, sides, interpolation=mode, antialias=True)
     if preprocess.resize_mode == "pad":
         image = functional.pad(image, _bars(sides, preprocess.resize), fill=_bar_colour(preprocess))
-    image = functional.center_crop(image, [preprocess.size, preprocess.size])
-    # A copy of its own: neither the caller's pixels nor the larger resized image stay in use.
-    return image.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)
+    return image
 
 
 def normalise(batch: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
