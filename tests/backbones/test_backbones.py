@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -104,3 +104,13 @@ def test_an_alias_may_be_averaged_as_the_layer_it_means() -> None:
     assert squeezenet.cut("last:mean").name == "features.12.cat:mean"
     with pytest.raises(BackboneError, match=r"'features.12.cat:mean' is a vector"):
         squeezenet.cut("pooled:mean")
+
+
+def test_the_same_network_with_another_normalisation(tiny_backbone: Backbone) -> None:
+    own = replace(tiny_backbone.preprocess, mean=(0.1, 0.2, 0.3))
+    other = tiny_backbone.with_preprocess(own)
+    assert (other.preprocess, other.network) == (own, tiny_backbone.network)
+    assert tiny_backbone.preprocess != own
+    assert list(other.cuts) == list(tiny_backbone.cuts)
+    with pytest.raises(BackboneError, match=r"32 pixels, not 48.*\n.*size=48"):
+        tiny_backbone.with_preprocess(replace(own, size=48, resize=48))

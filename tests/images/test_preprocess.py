@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -67,6 +68,71 @@ def test_squash_sees_the_whole_photo() -> None:
     prepared = prepare_image(pixels, preprocess(resize=24, mode="squash"))
     assert prepared[:, :, :11].min() > 250
     assert prepared[:, :, 13:].max() < 5
+
+
+def padded_by_torchvision(pixels: np.ndarray, wanted: Preprocess) -> torch.Tensor:
+    """The whole photo by Pillow's resize, pasted into the middle of a square of the mean colour."""
+    scale = wanted.resize / max(pixels.shape[:2])
+    height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
+    colour = tuple(round(255 * value) for value in wanted.mean)
+    square = Image.new("RGB", (wanted.resize, wanted.resize), colour)
+    resized = v2.Resize([height, width], v2.InterpolationMode(wanted.interpolation))(Image.fromarray(pixels))
+    square.paste(resized, ((wanted.resize - width) // 2, (wanted.resize - height) // 2))
+    result: torch.Tensor = v2.Compose([v2.CenterCrop(wanted.size), v2.PILToTensor()])(square)
+    return result
+
+
+@pytest.mark.parametrize("resize", [24, 28])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [
+        (40, 60),
+        (61, 40),
+        (24, 24),
+        (23, 24),
+        (10, 14),
+        (1, 1),
+        (1, 2),
+        (9, 72),
+        (9, 170),
+        (2, 3000),
+        (3000, 1),
+    ],
+)
+def test_pad_equals_pasting_the_whole_photo_into_a_square(resize: int, height: int, width: int) -> None:
+    wanted = preprocess(resize=resize, mode="pad")
+    pixels = photo(height, width)
+    difference = prepare_image(pixels, wanted).int() - padded_by_torchvision(pixels, wanted).int()
+    assert difference.abs().max() <= 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), size=st.integers(1, 30), more=st.integers(0, 6))
+def test_pad_takes_any_shape(height: int, width: int, size: int, more: int) -> None:
+    prepared = prepare_image(photo(height, width), preprocess(size, size + more, mode="pad"))
+    assert prepared.shape == (3, size, size)
+    assert prepared.permute(1, 2, 0).is_contiguous()
+
+
+def test_bars_are_equal_and_become_about_zero() -> None:
+    wanted = preprocess(resize=24, mode="pad")
+    pixels = np.full((10, 40, 3), 255, dtype=np.uint8)
+    prepared = normalise(prepare_image(pixels, wanted)[None], wanted)[0]
+    assert prepared[:, :9].abs().max() < 0.5 / 255 / min(wanted.std) + 1e-6
+    assert torch.equal(prepared[:, :9], prepared[:, 15:])
+    assert prepared[:, 9:15].min() > 2
+
+
+@pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)])
+def test_extremely_long_images_keep_a_line_between_the_bars(shape: tuple[int, int]) -> None:
+    pixels = np.full((*shape, 3), 255, dtype=np.uint8)
+    prepared = prepare_image(pixels, preprocess(24, 24, mode="pad"))
+    assert int((prepared == 255).all(0).sum()) == 24
+
+
+def test_bars_of_an_impossible_mean_stay_colours() -> None:
+    wanted = dataclasses.replace(preprocess(resize=24, mode="pad"), mean=(-0.5, 1.5, 0.0))
+    assert prepare_image(photo(10, 40), wanted)[:, 0, 0].tolist() == [0, 255, 0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -150,8 +216,9 @@ def test_normalise_is_the_formula(layout: torch.memory_format) -> None:
 def test_a_preprocess_survives_json() -> None:
     original = preprocess()
     assert Preprocess.from_dict(json.loads(json.dumps(original.to_dict()))) == original
-    squashed = preprocess(mode="squash")
-    assert Preprocess.from_dict(json.loads(json.dumps(squashed.to_dict()))) == squashed != original
+    for mode in ("squash", "pad"):
+        other = preprocess(mode=mode)
+        assert Preprocess.from_dict(json.loads(json.dumps(other.to_dict()))) == other != original
 
 
 def test_what_was_stored_before_there_was_a_resize_mode_keeps_its_meaning() -> None:

@@ -18,6 +18,7 @@ from headstart.runs import load_run
         ({"size": 112}, 112, 128, "crop"),
         ({"resize": "squash"}, 224, 224, "squash"),
         ({"size": 112, "resize": "squash"}, 112, 112, "squash"),
+        ({"size": 112, "resize": "pad"}, 112, 112, "pad"),
         ({"size": 112, "resize": "crop"}, 112, 128, "crop"),
     ],
 )

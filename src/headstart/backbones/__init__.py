@@ -111,7 +111,7 @@ def load_backbone(
         preprocess: how to prepare images, instead of how the weights want them.
         size: side of the network's input in pixels, instead of the weights' own; the resize before the crop
             grows with it.
-        resize_mode: "crop" or "squash" (the whole photo), instead of how the weights want it.
+        resize_mode: "crop", or "squash" or "pad" (the whole photo), instead of how the weights want it.
 
     Returns:
         The backbone, in eval mode, on the CPU, float32.
@@ -179,8 +179,8 @@ def _with_input(
     if size is not None and size != wanted.size:
         wanted = replace(wanted, size=size, resize=round(wanted.resize * size / wanted.size))
     if resize_mode is not None and resize_mode != wanted.resize_mode:
-        # Squashed, the whole photo is the input: nothing is cut off around it.
-        resize = wanted.size if resize_mode == "squash" else wanted.resize
+        # Squashed or padded, the whole photo is the input: nothing is cut off around it.
+        resize = wanted.resize if resize_mode == "crop" else wanted.size
         wanted = replace(wanted, resize=resize, resize_mode=resize_mode)
     return card if wanted == card.preprocess else SOURCES[card.source].adapt(card, wanted)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,6 +12,7 @@ from headstart.backbones.card import BackboneCard
 from headstart.backbones.cut import MEAN, Cut
 from headstart.backbones.cuts import CutNetwork, cut_network
 from headstart.backbones.layers import Layer
+from headstart.errors import BackboneError
 from headstart.images import Preprocess
 
 Weights = str
@@ -44,6 +45,19 @@ class Backbone:
     def preprocess(self) -> Preprocess:
         """How the weights want their images."""
         return self.card.preprocess
+
+    def with_preprocess(self, preprocess: Preprocess) -> "Backbone":
+        """The same network for images that are prepared otherwise; its features stand under a key of their own.
+
+        Raises:
+            BackboneError: the images have another size, which the network was not built for.
+        """
+        if preprocess.size != self.preprocess.size:
+            raise BackboneError(
+                f"{self.name} was loaded for images of {self.preprocess.size} pixels, not {preprocess.size}.\n"
+                f"Load it for the other size: load_backbone(..., size={preprocess.size})."
+            )
+        return replace(self, card=replace(self.card, preprocess=preprocess))
 
     @cached_property
     def _cut_network(self) -> CutNetwork:

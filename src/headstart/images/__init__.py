@@ -6,7 +6,14 @@ a network wants (`Preprocess`); they import torch when first called.
 
 from headstart.images.decode import BYTE_LIMIT, PIXEL_LIMIT, decode_image, file_reason, read_image_file
 from headstart.images.formats import IMAGE_SUFFIXES, SNIFF_BYTES, sniff_image
-from headstart.images.preprocess import Preprocess, ResizeMode, decoder_identity, normalise, prepare_image
+from headstart.images.preprocess import (
+    Preprocess,
+    ResizeMode,
+    decoder_identity,
+    normalise,
+    prepare_image,
+    resize_image,
+)
 
 __all__ = [
     "BYTE_LIMIT",
@@ -21,5 +28,6 @@ __all__ = [
     "normalise",
     "prepare_image",
     "read_image_file",
+    "resize_image",
     "sniff_image",
 ]

@@ -1,4 +1,4 @@
-"""RGB pixels to a network's input: resize, centre crop, normalise.
+"""RGB pixels to a network's input: resize, centre crop (or bars around the whole), normalise.
 
 The same steps as torchvision's and timm's evaluation transforms, but on uint8 tensors whose memory lies in
 height, width, channel order, where torch's fixed-point resize is several times as fast as Pillow's. On photos
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 Interpolation = Literal["bilinear", "bicubic"]
-ResizeMode = Literal["crop", "squash"]
+ResizeMode = Literal["crop", "squash", "pad"]
 Triple = tuple[float, float, float]
 
 # Longer images lose their ends before they are resized: the centre crop never sees them, and 1 x 5000 pixels
@@ -39,12 +39,14 @@ class Preprocess:
 
     Attributes:
         size: side of the square network input, in pixels.
-        resize: length the short side is resized to before the centre crop, in pixels; at least `size`.
+        resize: length the short side ("pad": the long side) is resized to before the centre crop, in pixels; at
+            least `size`.
         interpolation: filter of the resize, always antialiased.
         mean: subtracted from each channel (red, green, blue), for pixels in 0 to 1.
         std: what each channel is divided by after that.
-        resize_mode: "crop" keeps the photo's proportions; "squash" resizes both sides to `resize`, so that
-            with `resize` equal to `size` the whole photo is seen.
+        resize_mode: "crop" keeps the photo's proportions, and its ends are not seen; "squash" resizes both sides to
+            `resize`; "pad" keeps the proportions and adds bars of the colour `mean` to both sides of a photo that is
+            no square. With `resize` equal to `size` these two show the whole photo.
     """
 
     size: int
@@ -62,7 +64,7 @@ class Preprocess:
                 f"preprocess: interpolation is bilinear or bicubic, not {self.interpolation!r}."
             )
         if self.resize_mode not in get_args(ResizeMode):
-            raise ConfigError(f"preprocess: resize_mode is crop or squash, not {self.resize_mode!r}.")
+            raise ConfigError(f"preprocess: resize_mode is crop, squash or pad, not {self.resize_mode!r}.")
         _check_channels(self.mean, self.std)
 
     def to_dict(self) -> dict[str, object]:
@@ -99,10 +101,11 @@ class Preprocess:
 
 
 def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
-    """Resize the short side, or both, and crop the centre, as torchvision's Resize and CenterCrop would.
+    """Resize and crop the centre, as torchvision's Resize, Pad and CenterCrop would.
 
-    Where the proportions are kept, images more than eight times as long as wide lose their ends first, which
-    moves what is left by at most half a pixel of the result.
+    With "crop", images more than eight times as long as wide lose their ends first, which moves what is left by at
+    most half a pixel of the result. With "pad", the bars have the colour that becomes zero, or as near to it as a
+    level in 0 to 255 comes, once it is normalised; a photo keeps at least one pixel between them.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -113,20 +116,40 @@ def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torc
         channels_last batch is a plain copy.
     """
     import torch
+    from torchvision.transforms.v2 import functional
+
+    image: torch.Tensor = functional.center_crop(resize_image(pixels, preprocess), [preprocess.size] * 2)
+    # A copy of its own: neither the caller's pixels nor the larger resized image stay in use.
+    return image.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)
+
+
+def resize_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
+    """What `prepare_image` does before it crops the centre.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        preprocess: what the network expects.
+
+    Returns:
+        (3, H', W') uint8 whose memory lies in height, width, channel order; a square of side `resize`, or with "crop"
+        an image with such a short side. Where there was nothing to do, it shares the memory of `pixels`.
+    """
+    import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(f"expected (H, W, 3) uint8 pixels, got {pixels.shape} {pixels.dtype}")
-    squashed = preprocess.resize_mode == "squash"
-    kept = np.require(pixels if squashed else _without_far_ends(pixels), requirements=["C", "W"])
-    image = torch.from_numpy(kept).permute(2, 0, 1)
+    kept = np.require(
+        _without_far_ends(pixels) if preprocess.resize_mode == "crop" else pixels, requirements=["C", "W"]
+    )
+    image: torch.Tensor = torch.from_numpy(kept).permute(2, 0, 1)
     mode = InterpolationMode(preprocess.interpolation)
-    sides = [preprocess.resize] * (2 if squashed else 1)
-    resized = functional.resize(image, sides, interpolation=mode, antialias=True)
-    cropped: torch.Tensor = functional.center_crop(resized, [preprocess.size, preprocess.size])
-    # A copy of its own: neither the caller's pixels nor the larger resized image stay in use.
-    return cropped.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)
+    sides = _resized_sides(kept.shape[0], kept.shape[1], preprocess)
+    image = functional.resize(image, sides, interpolation=mode, antialias=True)
+    if preprocess.resize_mode == "pad":
+        image = functional.pad(image, _bars(sides, preprocess.resize), fill=_bar_colour(preprocess))
+    return image
 
 
 def normalise(batch: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
@@ -161,6 +184,28 @@ def decoder_identity() -> dict[str, str]:
         "resize": f"torchvision {_release('torchvision')}, torch {_release('torch')}, "
         f"{'fixed point' if fixed_point else 'float'}",
     }
+
+
+def _resized_sides(height: int, width: int, preprocess: Preprocess) -> list[int]:
+    """What torchvision's resize takes: the length of the short side, or height and width."""
+    if preprocess.resize_mode == "crop":
+        return [preprocess.resize]
+    if preprocess.resize_mode == "squash":
+        return [preprocess.resize] * 2
+    scale = preprocess.resize / max(height, width)
+    return [max(1, round(scale * side)) for side in (height, width)]
+
+
+def _bars(sides: list[int], square: int) -> list[int]:
+    """Widths of the bars that make a square of an image with these sides: left, top, right, bottom."""
+    height, width = sides
+    left, top = (square - width) // 2, (square - height) // 2
+    return [left, top, square - width - left, square - height - top]
+
+
+def _bar_colour(preprocess: Preprocess) -> list[int]:
+    """The normalisation's mean, as near as uint8 comes to it."""
+    return [min(255, max(0, round(255 * value))) for value in preprocess.mean]
 
 
 def _without_far_ends(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

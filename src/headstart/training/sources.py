@@ -1,17 +1,232 @@
-"""Where a batch's inputs come from."""
+"""Where a training batch's inputs come from: stored features, features computed anew, or pixels.
 
-from typing import Protocol
+A source knows nothing of labels and order: the loop draws row numbers and asks for what stands there.
+"""
 
+import dataclasses
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from headstart.datasets import Reader
+from headstart.features.stream import in_batches, in_order, usable_cores, worker_threads
+from headstart.images import Preprocess, normalise, prepare_image, resize_image
+from headstart.runtimes import Runtime
+from headstart.threads import one_thread
+from headstart.training.augment import Augmentation, crop_and_flip, distort
+from headstart.training.pixels import Photos, PixelMemory
+
+# How much longer a canvas is than the network's input: 256 pixels for 224, as before a centre crop.
+_CANVAS: Final = 8 / 7
 
 
 class Source(Protocol):
-    """Gives the inputs of a training: of images, by their numbers."""
+    """Gives the inputs of the part of a network that is trained."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """How many rows there are."""
+        ...
+
+    def session(self) -> AbstractContextManager[None]:
+        """To be open around all calls of `inputs`, best once around a whole training."""
         ...
 
     def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
-        """Inputs (b, ...) float32 of images (b,) int64 in an epoch; epoch None means as they are, not augmented."""
+        """The inputs of a batch.
+
+        Args:
+            rows: (b,) int64 row numbers, b at least 1, on the CPU.
+            epoch: number of the epoch, from which random variants are drawn; None for the rows as they are.
+
+        Returns:
+            (b, ...) float32 on the CPU, in memory of its own. The same rows and epoch give the same bits.
+
+        Raises:
+            DataError: a photo cannot be read any more.
+        """
         ...
+
+
+class StoredSource:
+    """Rows of stored features. They are the same in every epoch.
+
+    Args:
+        features: (n, ...) float32; used where it lies, not copied, if it is contiguous and writable.
+    """
+
+    def __init__(self, features: NDArray[np.float32]) -> None:
+        self._features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def session(self) -> AbstractContextManager[None]:
+        """Nothing needs to be open."""
+        return nullcontext()
+
+    def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
+        """See `Source.inputs`; (b, ...), contiguous."""
+        del epoch  # features are fixed
+        return self._features.index_select(0, rows)
+
+
+class ComputedSource:
+    """Features computed anew for every batch, by the runtime that fills the store: the same bits as the stored ones.
+
+    Args:
+        photos: the photo behind each row.
+        runtime: runs the frozen prefix.
+        preprocess: how the network wants its images.
+        workers: threads that decode and run the network; by default as many as there are usable cores.
+    """
+
+    def __init__(
+        self, photos: Photos, runtime: Runtime, preprocess: Preprocess, *, workers: int | None = None
+    ) -> None:
+        self._photos, self._runtime, self._preprocess = photos, runtime, preprocess
+        self._workers = workers or usable_cores()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """The threads, and the runtime's own session."""
+        with worker_threads(self._workers, self._runtime) as pool:
+            # All of them now: one that started during a step of the training would set the number of threads of
+            # that step's matrix products, and with it their bits.
+            with one_thread():
+                _start_all(pool, self._workers)
+            self._pool = pool
+            try:
+                yield
+            finally:
+                self._pool = None
+
+    def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
+        """See `Source.inputs`; (b, *cut shape), contiguous."""
+        del epoch  # features are fixed
+        pool, size = _opened(self._pool), self._runtime.batch_size
+        order = rows.argsort(stable=True)
+        numbers = rows[order].tolist()
+        with one_thread():  # the workers' products too heed the number that was set last
+            items = zip(numbers, self._photos.readers(numbers), strict=True)
+            images = in_order(pool, self._prepare, items, window=2 * size * self._workers)
+            batches = in_order(pool, self._runtime.run, in_batches(images, size), window=2 * self._workers)
+            features = np.concatenate(list(batches))
+        return torch.from_numpy(features)[order.argsort()]
+
+    def _prepare(self, item: tuple[int, Reader]) -> Tensor:
+        """Read, decode and prepare one photo; runs in a worker."""
+        return prepare_image(self._photos.decode(*item), self._preprocess)
+
+
+class PixelSource:
+    """Images for a network that is trained from the pixels on.
+
+    A photo is decoded once and kept as a canvas, a little larger than the network's input and whole, from which each
+    epoch cuts its part; without crops, and for plain inputs, it is the prepared image itself. What does not fit into
+    the memory is decoded again each time. No bit depends on what is kept.
+
+    Args:
+        photos: the photo behind each row.
+        preprocess: how the network wants its images.
+        augmentation: how the images vary from epoch to epoch.
+        memory: the most bytes to keep decoded; by default see `PixelMemory`.
+        workers: threads that decode and crop; by default as many as there are usable cores.
+    """
+
+    def __init__(
+        self,
+        photos: Photos,
+        preprocess: Preprocess,
+        augmentation: Augmentation,
+        *,
+        memory: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self._photos, self._preprocess, self._augmentation = photos, preprocess, augmentation
+        side = round(preprocess.size * _CANVAS)
+        self._for_canvas = dataclasses.replace(preprocess, size=side, resize=side)
+        self._memory = PixelMemory(memory)
+        self._workers = workers or usable_cores()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """The threads."""
+        pool = ThreadPoolExecutor(self._workers, "headstart-pixels")
+        self._pool = pool
+        try:
+            yield
+        finally:
+            self._pool = None
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
+        """See `Source.inputs`; (b, 3, size, size), normalised, in channels_last memory format."""
+        pool, size = _opened(self._pool), self._preprocess.size
+        order = rows.argsort(stable=True)
+        numbers = rows[order].tolist()
+        batch = torch.empty(
+            (len(numbers), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last
+        )
+        with one_thread():  # small steps, and the workers' first steps set their threads by it
+            items = ((row, reader, epoch) for row, reader in self._readers(numbers, epoch))
+            images = in_order(pool, self._image, items, window=4 * self._workers)
+            for place, row, image in zip(order.tolist(), numbers, images, strict=True):
+                batch[place] = image if epoch is None else distort(image, self._augmentation, epoch, row)
+            return normalise(batch, self._preprocess)
+
+    def _readers(self, numbers: list[int], epoch: int | None) -> Iterator[tuple[int, Reader | None]]:
+        """Each row, with a reader where its image is not kept."""
+        kept = [self._memory.get((row, self._crops(epoch))) is not None for row in numbers]
+        readers = self._photos.readers(row for row, there in zip(numbers, kept, strict=True) if not there)
+        for row, there in zip(numbers, kept, strict=True):
+            yield row, None if there else next(readers)
+
+    def _image(self, item: tuple[int, Reader | None, int | None]) -> Tensor:
+        """A row's image (3, size, size) uint8 but for its distortion; runs in a worker."""
+        row, reader, epoch = item
+        key = (row, self._crops(epoch))
+        image = self._memory.get(key)
+        if image is None:
+            assert reader is not None  # what has been kept stays
+            image = self._decode(row, reader, whole=self._crops(epoch))
+            self._memory.keep(key, image)
+        if epoch is None:
+            return image
+        return crop_and_flip(image, self._preprocess.size, self._augmentation, epoch, row)
+
+    def _decode(self, row: int, reader: Reader, *, whole: bool) -> Tensor:
+        """A row's canvas, or its image prepared as for a frozen network."""
+        pixels = self._photos.decode(row, reader)
+        return resize_image(pixels, self._for_canvas) if whole else prepare_image(pixels, self._preprocess)
+
+    def _crops(self, epoch: int | None) -> bool:
+        return epoch is not None and self._augmentation.crops
+
+
+def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
+    if pool is None:
+        raise RuntimeError("inputs() was called outside of session()")
+    return pool
+
+
+def _start_all(pool: ThreadPoolExecutor, workers: int) -> None:
+    """Have every thread of a pool begin, which otherwise waits for work."""
+    all_there = threading.Barrier(workers)
+    waiting: list[Any] = [pool.submit(all_there.wait) for _ in range(workers)]
+    for thread in waiting:
+        thread.result()
