@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,9 @@ class Drawn:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def session(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
         if epoch is None:
@@ -138,7 +142,7 @@ def test_batch_norms_in_eval_keep_their_statistics_bit_for_bit() -> None:
     assert not torch.equal(kept["0.1.weight"], before["1.weight"])  # scale and shift are trained
 
 
-class _Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -154,7 +158,7 @@ def stop_at(n: int, how: Callable[[], object]) -> Callable[..., None]:
 
 
 def kill() -> None:
-    raise _Killed
+    raise KilledError
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
@@ -163,7 +167,7 @@ def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path: Path, n: i
     recipe = replace(RECIPE, optimizer=optimizer)
     undisturbed, weights = trained(recipe)
     watch = Watch(checkpoint=tmp_path / "checkpoint", step=stop_at(n, kill))
-    with pytest.raises(_Killed):
+    with pytest.raises(KilledError):
         trained(recipe, watch=watch)
 
     resumed, same_weights = trained(recipe, watch=replace(watch, step=None))

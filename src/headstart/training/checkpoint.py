@@ -114,8 +114,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         with safetensors.safe_open(path, framework="pt") as file:
             state: dict[str, Any] = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        if state["format"] != _FORMAT:
-            raise ValueError(f"format {state['format']!r}")
+        _require_format(state["format"])
         history = [Epoch(**row) for row in state["progress"].pop("history")]
         progress = Progress(**state["progress"], history=history)
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -123,3 +122,8 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             f"The checkpoint {path} cannot be read: {error}.\nRemove it, and the training begins anew."
         ) from error
     return Checkpoint(identity=state["identity"], progress=progress, tensors=tensors)
+
+
+def _require_format(found: object) -> None:
+    if found != _FORMAT:
+        raise ValueError(f"it has format {found!r}, and this headstart reads {_FORMAT}")

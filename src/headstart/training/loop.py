@@ -7,15 +7,13 @@ killed and taken up from its last checkpoint ends with the same bits as one that
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,7 +49,7 @@ class Examples:
     """Images with their labels.
 
     Attributes:
-        source: gives their inputs.
+        source: gives their inputs; its session is open.
         labels: (n,) int64.
     """
 
@@ -150,7 +148,7 @@ def train_network(
         seed=seed,
         device=device,
         precision=precision,
-        epochs=min(recipe.rates().epochs, stop_after or math.inf),
+        epochs=min(recipe.rates().epochs, stop_after or recipe.rates().epochs),
         watch=watch or Watch(),
     )
     # Dropout draws from torch's global generator: the caller gets it back as it was.
@@ -233,7 +231,7 @@ class _Training:
             logits.float(), labels, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
         )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -262,9 +260,7 @@ class _Training:
             images_per_second=n / trained,
             seconds=seconds,
         )
-        self.progress = Progress(
-            epoch=epoch.number, history=[*progress.history, epoch], best=progress.best
-        )
+        self.progress = Progress(epoch=epoch.number, history=[*progress.history, epoch], best=progress.best)
         if self.is_better(epoch):
             self.progress.best, self.best_logits = epoch.number, logits
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -304,7 +300,8 @@ class _Training:
     def batches(self, epoch: int) -> list[Tensor]:
         """The rows of each step of an epoch, shuffled by (seed, epoch)."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
-        rows = list(torch.randperm(len(self.train), generator=generator).split(self.recipe.batch_size))
+        order = torch.randperm(len(self.train), generator=generator)
+        rows = list(torch.split(order, self.recipe.batch_size))
         if len(rows) > 1 and len(rows[-1]) == 1:  # a batch norm has nothing to normalise in a single image
             rows[-2:] = [torch.cat(rows[-2:])]
         return rows
@@ -314,7 +311,7 @@ class _Training:
         """Logits (n, K) float32 of images as they are, by the weights of this moment."""
         self.model.eval()
         found = []
-        for rows in torch.arange(len(examples)).split(_EVALUATION_BATCH):
+        for rows in torch.split(torch.arange(len(examples)), _EVALUATION_BATCH):
             with self.autocast():
                 found.append(self.model(examples.source.inputs(rows, None).to(self.device)).float().cpu())
         return torch.cat(found)

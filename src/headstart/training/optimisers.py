@@ -80,13 +80,11 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
     for name, value in tensors.items():
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def keep_running_statistics(model: nn.Module) -> None:
-    """Put batch norms into eval mode inside a model in train mode: they use their statistics and leave them as they are."""
+    """Put batch norms into eval mode within a model in train mode: they use their statistics as they are."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
