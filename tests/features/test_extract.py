@@ -10,10 +10,12 @@ import pytest
 import headstart.features.extract as module
 from headstart.backbones import Backbone, build_network
 from headstart.backbones.backbone import sha256_of_tensors
-from headstart.features import FeatureStore, StoreKey, extract_features
+from headstart.errors import StoreError
+from headstart.features import FeatureStore, StoreKey, extract_features, extract_views, job
 from headstart.features.extract import store_key
-from headstart.images import Preprocess, decoder_identity
+from headstart.images import Preprocess, decode_image, decoder_identity, prepare_image
 from headstart.runtimes import load_runtime
+from headstart.views import FLIP, ORIGINAL, SIX, View, draw_view
 
 
 def _other_weights(backbone: Backbone) -> Backbone:
@@ -111,3 +113,88 @@ def test_the_key_says_what_it_is_of(tiny_backbone: Backbone) -> None:
     assert {field.name for field in fields(StoreKey)} == vars(key).keys()
     assert (key.architecture, key.cut, key.view) == ("test_efficientnet", cut.name, "original")
     assert (key.runtime, key.precision) == ("torch-cpu-channels_last", "float32")
+
+
+def test_the_features_of_a_view_are_those_of_its_pixels(photos: list[Path], tiny_backbone: Backbone) -> None:
+    got = extract_views(photos, tiny_backbone, [*SIX, FLIP], seed=3)
+
+    runtime = load_runtime(tiny_backbone.prefix(tiny_backbone.cut("pooled")), tiny_backbone.preprocess)
+    for view, extraction in zip([*SIX, FLIP], got, strict=True):
+        for path, sha, row in zip(
+            photos, extraction.features.sha256s, extraction.features.load(), strict=True
+        ):
+            drawn = draw_view(decode_image(path.read_bytes()), view, seed=3, sha256=sha)
+            expected = runtime.run([prepare_image(drawn, tiny_backbone.preprocess)])[0]
+            assert np.array_equal(row, expected)
+    rows = [extraction.features.load() for extraction in got]
+    assert len({row.tobytes() for row in rows}) == 7
+
+
+def test_views_one_by_one_and_together_are_the_same_rows(
+    photos: list[Path], tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    store = FeatureStore(tmp_path / "together")
+    together = extract_views(photos, tiny_backbone, SIX, store=store, workers=2)
+    assert [got.extracted for got in together] == [5] * 6
+    for view, got in zip(SIX, together, strict=True):
+        alone = extract_features(
+            photos[::-1], tiny_backbone, view=view, store=FeatureStore(tmp_path / "alone")
+        )
+        assert np.array_equal(alone.features.load()[::-1], got.features.load())
+        assert extract_features(photos, tiny_backbone, view=view, store=store).extracted == 0
+
+
+def test_the_first_of_six_is_what_was_stored_before(photos: list[Path], tiny_backbone: Backbone) -> None:
+    extract_features(photos, tiny_backbone)
+
+    got = extract_views(photos, tiny_backbone, SIX)
+
+    assert [each.extracted for each in got] == [0, 5, 5, 5, 5, 5]
+    assert [each.from_store for each in got] == [5, 0, 0, 0, 0, 0]
+
+
+def test_another_seed_is_another_draw_of_random_views_only(
+    photos: list[Path], tiny_backbone: Backbone
+) -> None:
+    views = [*SIX, FLIP]
+    first = extract_views(photos, tiny_backbone, views)
+    other = extract_views(photos, tiny_backbone, views, seed=1)
+    assert [each.extracted for each in other] == [0, 0, 5, 5, 5, 5, 0]
+    differ = [
+        not np.array_equal(a.features.load(), b.features.load()) for a, b in zip(first, other, strict=True)
+    ]
+    assert differ == [False, False, True, True, True, True, False]
+
+
+def test_each_image_is_decoded_once_for_all_its_views(
+    photos: list[Path], tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+    monkeypatch.setattr(job, "decode_image", lambda data: decoded.append(data) or decode_image(data))
+    told: list[tuple[int, int]] = []
+    extract_views(photos, tiny_backbone, SIX, progress=lambda done, total: told.append((done, total)))
+    assert len(decoded) == 5
+    assert told == [(done, 5) for done in range(6)]
+
+
+def test_an_unreadable_image_is_missing_from_every_view(photos: list[Path], tiny_backbone: Backbone) -> None:
+    photos[1].write_text("no image")
+    twin = photos[0].with_name("twin.jpg")
+    twin.write_bytes(photos[0].read_bytes())
+    for got in extract_views([*photos, twin], tiny_backbone, [ORIGINAL, *SIX[4:]]):
+        assert got.readable.tolist() == [True, False, True, True, True, True]
+        assert [problem.path for problem in got.problems] == [str(photos[1])]
+        assert (got.extracted, got.from_store, len(got.features)) == (4, 1, 5)
+
+
+def test_the_room_for_all_views_is_asked_for(photos: list[Path], tiny_backbone: Backbone) -> None:
+    row = tiny_backbone.cut("pooled").bytes_per_image
+    with pytest.raises(StoreError, match="30 views of images"):
+        extract_views(photos, tiny_backbone, SIX, max_store=30 * row - 1)
+    extract_views(photos, tiny_backbone, SIX, max_store=30 * row)
+
+
+@pytest.mark.parametrize("views", [[], [FLIP, FLIP]])
+def test_views_are_different_ones(views: list[View], photos: list[Path], tiny_backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match="different views"):
+        extract_views(photos, tiny_backbone, views)

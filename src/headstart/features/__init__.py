@@ -1,6 +1,7 @@
 """Features: what a frozen prefix gives for an image, extracted once and stored."""
 
-from headstart.features.extract import Extraction, Features, Progress, extract_features
+from headstart.features.extract import extract_features, extract_views
+from headstart.features.extraction import Extraction, Features, Progress
 from headstart.features.formats import FeatureTable, check_writable, read_features, write_features
 from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore, StoreCheck
@@ -15,6 +16,7 @@ __all__ = [
     "StoreKey",
     "check_writable",
     "extract_features",
+    "extract_views",
     "read_features",
     "write_features",
 ]

@@ -21,7 +21,7 @@ class StoreKey:
         cut: canonical name of the cut.
         preprocess: `Preprocess.to_dict()`.
         decoder: names and versions of what decodes and resizes.
-        view: which fixed variant of the image.
+        view: which fixed variant of the image; see `View.identity`.
         runtime: class of the runtime and device type.
         precision: of the forward pass.
         dtype: of the stored values.
