@@ -1,0 +1,239 @@
+"""Train by epochs: a head on frozen features, the layers from a cut on, or the whole network."""
+
+import hashlib
+import json
+import math
+import signal
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from headstart.backbones import Cut
+from headstart.classifier import Classifier
+from headstart.jobs.inputs import Inputs
+from headstart.jobs.work import HeldOut, Outcome, Work
+from headstart.recipes import Recipe
+from headstart.threads import one_thread
+from headstart.training import Trained, Watch, calibrate_head, network_logits, noticed_interruptions, train_network
+
+Rows = NDArray[np.int64]
+
+# Multiply-adds of a step, below which a second thread brings little on an idle machine and costs much on a busy one.
+_ONE_THREAD_PRODUCTS = 100_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainee:
+    """A network to train: frozen up to a cut, trained from there on.
+
+    Attributes:
+        start: where the frozen prefix ends; None where training starts at the pixels.
+        end: the cut whose features the head takes.
+        head: module from these features to logits (N, K).
+        body: what lies between the cuts.
+        stages: names of the body's parameters, stage by stage.
+    """
+
+    start: Cut | None
+    end: Cut
+    head: nn.Module
+    body: nn.Module
+    stages: list[list[str]] = field(default_factory=list)
+
+    @property
+    def phase(self) -> str:
+        """What the training is called in the history: only a head's is a probe."""
+        return "probe" if self.start is not None and self.start.name == self.end.name else "finetune"
+
+    def threads(self, recipe: Recipe) -> AbstractContextManager[None]:
+        """One thread for the small steps of a head."""
+        products = recipe.batch_size * sum(p.numel() for p in self.head.parameters())
+        small = self.phase == "probe" and products < _ONE_THREAD_PRODUCTS
+        return one_thread() if small else nullcontext()
+
+
+def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) -> Trainee:
+    """Put a head behind the work's network."""
+    return Trainee(
+        start=start,
+        end=end,
+        head=head,
+        body=work.backbone.part(start, end),
+        stages=work.backbone.stages(start, end),
+    )
+
+
+def fit_by_epochs(
+    work: Work,
+    recipe: Recipe,
+    trainee: Trainee,
+    inputs: Inputs,
+    *,
+    fit: Rows,
+    check: Rows,
+    checkpoint: Path | None = None,
+    deadline: float = math.inf,
+    keeps_best: bool = False,
+) -> Trained:
+    """Train it in place; the inputs' session is open.
+
+    Args:
+        work: the run.
+        recipe: how.
+        trainee: the network.
+        inputs: of all images.
+        fit: rows of the images to train on.
+        check: rows of those that choose the epoch; may be empty.
+        checkpoint: file of the complete state.
+        deadline: see `Watch`.
+        keeps_best: whether Ctrl-C ends the training only, and the best epoch so far counts.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, or SIGTERM; the checkpoint has been written.
+    """
+    epoch = work.observers.epoch
+    with trainee.threads(recipe), noticed_interruptions() as interruption:
+        trained = train_network(
+            trainee.body,
+            trainee.head,
+            inputs.examples(fit, all_views=True),
+            recipe,
+            validation=inputs.examples(check, all_views=False) if len(check) else None,
+            stages=trainee.stages,
+            class_weights=_class_weights(work, fit),
+            seed=work.config.seed,
+            device=work.device,
+            precision=work.config.precision,
+            stop_after=work.config.stop_after,
+            watch=Watch(
+                checkpoint=checkpoint,
+                identity=_identity(work, recipe, trainee, fit),
+                interruption=interruption,
+                deadline=deadline,
+                step=work.observers.step,
+                epoch=None if epoch is None else lambda figures: epoch(trainee.phase, figures),
+            ),
+        )
+    if interruption and not (keeps_best and trained.history and interruption.signal == signal.SIGINT):
+        raise KeyboardInterrupt
+    return trained
+
+
+def probabilities_of(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows) -> NDArray[np.float64]:
+    """What a trained network says of images, (n, K); averaged over their views where that was asked for."""
+    all_views = work.config.average_views
+    with inputs.source.session():
+        logits = network_logits(
+            trainee.body, trainee.head, inputs.examples(rows, all_views=all_views).source, device=work.device
+        )
+    views = logits.double().softmax(dim=1).unflatten(0, (-1, len(rows)))
+    return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
+
+
+def outcome_of(
+    work: Work,
+    recipe: Recipe,
+    trainee: Trainee,
+    inputs: Inputs,
+    trained: Trained,
+    *,
+    fit: Rows,
+    check: Rows,
+    seconds: float,
+) -> Outcome:
+    """A trained network as the outcome of a technique, its probabilities made to mean what they say.
+
+    The temperature comes from validation images, which the network has not been trained on.
+    """
+    held_out, temperature = None, 1.0
+    if trained.validation_logits is not None:
+        labels = inputs.labels[torch.from_numpy(check)]
+        temperature = calibrate_head(trainee.head, trained.validation_logits, labels)
+        softened = (trained.validation_logits.double() / temperature).softmax(dim=1)
+        held_out = HeldOut(rows=check, probabilities=softened.numpy())
+    classifier = Classifier(
+        backbone=work.backbone.trained(),
+        cut=trainee.end,
+        head=trainee.head,
+        classes=work.data.dataset.classes,
+    )
+    return Outcome(
+        technique=recipe.technique,
+        classifier=classifier,
+        probabilities=lambda rows: probabilities_of(work, trainee, inputs, rows),
+        fitted_on=fit,
+        held_out=held_out,
+        history=[(trainee.phase, epoch) for epoch in trained.history],
+        kept={trainee.phase: trained.kept},
+        choice={
+            "epoch": trained.kept,
+            "of_epochs": recipe.rates().epochs,
+            "completed": trained.complete,
+            "temperature": temperature,
+            "trained_from": "the pixels" if trainee.start is None else trainee.start.name,
+        },
+        seconds={trainee.phase: seconds},
+    )
+
+
+def train_by_epochs(
+    work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs, *, deadline: float = math.inf, keeps_best: bool = False
+) -> Outcome:
+    """Train a network on train, the epoch chosen on validation where there is a validation part.
+
+    Raises:
+        KeyboardInterrupt: see `fit_by_epochs`.
+    """
+    start = time.perf_counter()
+    fit, check = work.data.rows("train"), work.data.rows("val")
+    with inputs.source.session():
+        trained = fit_by_epochs(
+            work,
+            recipe,
+            trainee,
+            inputs,
+            fit=fit,
+            check=check,
+            checkpoint=work.checkpoint if trainee.phase == "finetune" else None,
+            deadline=deadline,
+            keeps_best=keeps_best,
+        )
+    seconds = time.perf_counter() - start
+    return outcome_of(
+        work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds
+    )
+
+
+def _class_weights(work: Work, fit: Rows) -> torch.Tensor | None:
+    """(K,) float32, the rarer the heavier, with mean 1 over the images; None for equal ones."""
+    if work.config.class_weights == "none":
+        return None
+    counts = np.bincount(work.data.labels[fit], minlength=len(work.data.dataset.classes))
+    weights = np.divide(len(fit), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _identity(work: Work, recipe: Recipe, trainee: Trainee, fit: Rows) -> str:
+    """What is trained on what, so that no checkpoint serves another training."""
+    facts: dict[str, Any] = {
+        "recipe": recipe.to_dict(),
+        "weights": work.backbone.weights_sha256,
+        "preprocess": work.backbone.preprocess.to_dict(),
+        "start": None if trainee.start is None else trainee.start.name,
+        "end": trainee.end.name,
+        "images": [work.data.sha256s[row].hex() for row in fit],
+        "labels": work.data.labels[fit].tolist(),
+        "seed": work.config.seed,
+        "class_weights": work.config.class_weights,
+        "precision": work.config.precision,
+        "versions": [version(name) for name in ("headstart", "torch", "torchvision", "timm")],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

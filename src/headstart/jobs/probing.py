@@ -1,0 +1,103 @@
+"""Probe photos: a head that is solved for on frozen features, its one free number chosen on what it has not seen."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones import Cut
+from headstart.classifier import Classifier
+from headstart.datasets import stratified_folds
+from headstart.features import extract_views
+from headstart.files import parse_bytes
+from headstart.jobs.work import HeldOut, Outcome, Work
+from headstart.training import FittedHead, HeadKind, fit_head
+from headstart.views import View
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewedFeatures:
+    """Stored features of all of a run's images in some views.
+
+    Attributes:
+        arrays: (n, *cut.shape) float32 of each view; the first is the original.
+    """
+
+    arrays: tuple[NDArray[np.float32], ...]
+
+    def stacked(self, rows: Rows) -> NDArray[np.float32]:
+        """All views of some images, view after view."""
+        return np.concatenate([array[rows] for array in self.arrays])
+
+
+def load_views(work: Work, cut: Cut, views: tuple[View, ...]) -> ViewedFeatures:
+    """The features of all images at a cut, extracted where they are not stored yet."""
+    got = extract_views(
+        work.data.dataset,
+        work.backbone,
+        views,
+        layer=cut.name,
+        seed=work.config.seed,
+        store=work.store,
+        device=work.device,
+        max_store=parse_bytes(work.config.max_store),
+        progress=work.observers.extraction,
+    )
+    return ViewedFeatures(arrays=tuple(extraction.features.load() for extraction in got))
+
+
+def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[FittedHead, HeldOut | None]:
+    """Fit a head by the run's rule of choice, and what it said of images it had not seen."""
+    data, views = work.data, len(features.arrays)
+    fit, check = data.rows("train"), data.rows("val")
+    folds = None
+    if data.record.choice == "cross-validation":
+        folds = np.tile(
+            stratified_folds(data.labels[fit], data.record.folds, work.config.seed, groups=data.groups(fit)), views
+        )
+    fitted = fit_head(
+        features.stacked(fit),
+        np.tile(data.labels[fit], views),
+        n_classes=len(data.dataset.classes),
+        kind=kind,
+        validation=(features.arrays[0][check], data.labels[check]) if data.record.choice == "validation" else None,
+        folds=folds,
+        class_weights=work.config.class_weights == "balanced",
+    )
+    if fitted.validation_probabilities is None:
+        return fitted, None
+    rows = check if data.record.choice == "validation" else fit
+    return fitted, HeldOut(rows=rows, probabilities=fitted.validation_probabilities[: len(rows)])
+
+
+def probe_photos(work: Work, cut: Cut, views: tuple[View, ...], kind: HeadKind) -> Outcome:
+    """Fit a head on the features of a cut; the one that is kept is fitted on train and validation."""
+    features = load_views(work, cut, views)
+    start = time.perf_counter()
+    fitted, held_out = fit_probe(work, features, kind)
+    seconds = time.perf_counter() - start
+    classifier = Classifier(
+        backbone=work.backbone, cut=cut, head=fitted.head, classes=work.data.dataset.classes
+    )
+    return Outcome(
+        technique="probe",
+        classifier=classifier,
+        probabilities=lambda rows: _averaged(work, classifier, features, rows),
+        fitted_on=np.concatenate([work.data.rows("train"), work.data.rows("val")]),
+        held_out=held_out,
+        path=fitted,
+        choice=fitted.choice(),
+        seconds={"fit": seconds},
+    )
+
+
+def _averaged(
+    work: Work, classifier: Classifier, features: ViewedFeatures, rows: Rows
+) -> NDArray[np.float64]:
+    """(n, K), over all views where that was asked for."""
+    arrays = features.arrays if work.config.average_views else features.arrays[:1]
+    each = [classifier.probabilities(array[rows]) for array in arrays]
+    return np.asarray(np.mean(each, axis=0), dtype=np.float64)

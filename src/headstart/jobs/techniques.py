@@ -1,0 +1,134 @@
+"""The techniques: probe, finetune, lp-ft and scratch, each from a recipe to an outcome."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal, cast
+
+import torch
+from torch import nn
+
+from headstart.backbones import Cut
+from headstart.errors import ConfigError
+from headstart.heads import MlpHead, new_linear_head
+from headstart.jobs.epochs import make_trainee, train_by_epochs
+from headstart.jobs.flips import judge_flips
+from headstart.jobs.inputs import open_inputs, views_of
+from headstart.jobs.probing import fit_probe, load_views, probe_photos
+from headstart.jobs.work import Outcome, Work
+from headstart.recipes import Recipe
+from headstart.training import HeadKind
+from headstart.views import ORIGINAL
+
+# Of a head that cannot be solved for, where the recipe has no epochs.
+_EPOCHS_OF_A_HEAD = 30
+
+
+def probe(work: Work, recipe: Recipe) -> Outcome:
+    """Feature extraction: a head on frozen, stored features."""
+    end = end_of(work, recipe)
+    solved_for = recipe.head in ("linear", "ridge", "knn")
+    if solved_for and not _has_epochs(recipe):
+        return probe_photos(work, end, views_of(recipe), cast(HeadKind, recipe.head))
+    if recipe.head in ("ridge", "knn"):
+        raise ConfigError(f"A {recipe.head} head is solved for, without epochs.\nLeave out --epochs and --schedule.")
+    if not _has_epochs(recipe):
+        recipe = replace(recipe, epochs=_EPOCHS_OF_A_HEAD)
+    trainee = make_trainee(work, start=end, end=end, head=new_head(work, recipe, end))
+    inputs = open_inputs(work, recipe, start=end)
+    return train_by_epochs(work, recipe, trainee, inputs)
+
+
+def finetune(work: Work, recipe: Recipe) -> Outcome:
+    """Train all layers, or those from a layer on, with a new head or an earlier run's."""
+    start, end = start_of(work), end_of(work, recipe)
+    recipe = decide_flips(work, _for_prefix(work, recipe, start))
+    trainee = make_trainee(work, start=start, end=end, head=new_head(work, recipe, end))
+    if work.config.reinit:
+        work.backbone.reinitialise(trainee.body, seed=work.config.seed)
+    inputs = open_inputs(work, recipe, start=start)
+    return train_by_epochs(work, recipe, trainee, inputs)
+
+
+def scratch(work: Work, recipe: Recipe) -> Outcome:
+    """Train the same network from random weights."""
+    end, recipe = end_of(work, recipe), decide_flips(work, recipe)
+    trainee = make_trainee(work, start=None, end=end, head=new_head(work, recipe, end))
+    work.backbone.reinitialise(trainee.body, seed=work.config.seed)
+    inputs = open_inputs(work, recipe, start=None)
+    return train_by_epochs(work, recipe, trainee, inputs)
+
+
+def lp_ft(work: Work, recipe: Recipe) -> Outcome:
+    """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
+    if recipe.head != "linear":
+        raise ConfigError(f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune.")
+    start, end = start_of(work), end_of(work, recipe)
+    recipe = decide_flips(work, _for_prefix(work, recipe, start))
+    fitted, _ = fit_probe(work, load_views(work, end, (ORIGINAL,)), "linear")
+    trainee = make_trainee(work, start=start, end=end, head=fitted.train_head)
+    inputs = open_inputs(work, recipe, start=start)
+    outcome = train_by_epochs(work, recipe, trainee, inputs)
+    return replace(outcome, path=fitted, choice={**outcome.choice, "strength": fitted.value})
+
+
+TECHNIQUES: Mapping[str, Callable[[Work, Recipe], Outcome]] = MappingProxyType(
+    {"probe": probe, "finetune": finetune, "lp-ft": lp_ft, "scratch": scratch}
+)
+
+
+def start_of(work: Work) -> Cut | None:
+    """Where the frozen prefix ends: before `--from`, else at the pixels."""
+    layer = work.config.from_layer
+    return None if layer is None else work.backbone.cut_before(layer)
+
+
+def end_of(work: Work, recipe: Recipe) -> Cut:
+    """The cut that the head stands on."""
+    return work.backbone.cut("last" if recipe.head == "native" else work.config.layer)
+
+
+def new_head(work: Work, recipe: Recipe, end: Cut) -> nn.Module:
+    """The head that the training starts from."""
+    if work.start_head is not None:
+        return work.start_head
+    classes, seed = len(work.data.dataset.classes), work.config.seed
+    if recipe.head == "native":
+        return work.backbone.native_head(classes, seed=seed)
+    width = int(torch.Size(end.shape).numel())
+    if recipe.head == "mlp":
+        return MlpHead(width, classes, seed=seed)
+    if recipe.head == "linear":
+        return new_linear_head(width, classes, seed=seed)
+    raise ConfigError(
+        f"A {recipe.head} head is solved for on frozen features.\nUse --head native, linear or mlp to train it further."
+    )
+
+
+def decide_flips(work: Work, recipe: Recipe) -> Recipe:
+    """The recipe with the question answered whether training images are mirrored."""
+    if recipe.augment in ("none", "six"):
+        return replace(recipe, flip="no")
+    if recipe.flip != "auto":
+        return recipe
+    found = judge_flips(work.data)
+    verdict = "are mirrored at random" if found.safe else "are not mirrored"
+    work.observers.tell(
+        f"Mirror images are told from photos in {found.told:.0%} of {found.n} held-out pairs (50 % is chance): "
+        f"training images {verdict}."
+    )
+    flip: Literal["yes", "no"] = "yes" if found.safe else "no"
+    work.decide("flip", flip)
+    return replace(recipe, flip=flip)
+
+
+def _has_epochs(recipe: Recipe) -> bool:
+    """Whether it trains step by step: with a number of epochs, or a schedule that has its own."""
+    return recipe.rates().epochs > 0
+
+
+def _for_prefix(work: Work, recipe: Recipe, start: Cut | None) -> Recipe:
+    """Behind a frozen prefix images are not varied, unless somebody asks for it: its features are stored."""
+    if start is None or work.config.augment is not None:
+        return recipe
+    return replace(recipe, augment="none", flip="no")
