@@ -4,9 +4,11 @@ from headstart.features.extract import extract_features, extract_views
 from headstart.features.extraction import Extraction, Features, Progress
 from headstart.features.formats import FeatureTable, check_writable, read_features, write_features
 from headstart.features.key import StoreKey
+from headstart.features.statistics import ChannelStatistics, measure_channels
 from headstart.features.store import FeatureStore, StoreCheck
 
 __all__ = [
+    "ChannelStatistics",
     "Extraction",
     "FeatureStore",
     "FeatureTable",
@@ -17,6 +19,7 @@ __all__ = [
     "check_writable",
     "extract_features",
     "extract_views",
+    "measure_channels",
     "read_features",
     "write_features",
 ]
