@@ -4,7 +4,7 @@ from headstart.features.extract import extract_features, extract_views
 from headstart.features.extraction import Extraction, Features, Progress
 from headstart.features.formats import FeatureTable, check_writable, read_features, write_features
 from headstart.features.key import StoreKey
-from headstart.features.statistics import ChannelStatistics, measure_channels
+from headstart.features.statistics import ChannelStatistics, measure_channels, measure_images
 from headstart.features.store import FeatureStore, StoreCheck
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "extract_features",
     "extract_views",
     "measure_channels",
+    "measure_images",
     "read_features",
     "write_features",
 ]

@@ -18,7 +18,7 @@ from torch import Tensor
 from headstart.datasets import ImageDataset
 from headstart.errors import DataError
 from headstart.features.extract import files_and_names
-from headstart.features.extraction import Progress
+from headstart.features.extraction import Extraction, Progress
 from headstart.features.job import Job
 from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore
@@ -61,31 +61,30 @@ class _ChannelMeter:
         torch.set_num_threads(1)
 
 
-def measure_channels(
+def measure_images(
     images: ImageDataset | Sequence[str | os.PathLike[str]],
     preprocess: Preprocess,
     *,
     store: FeatureStore | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> ChannelStatistics:
-    """Measure the pixels that a network is given, before they are normalised: resized and cropped.
+) -> Extraction:
+    """Decode the images, and keep mean and variance of each one's channels: the quickest way to know what can be read.
 
-    With "pad", photos are measured squashed: the bars are no part of them, and their colour is what is looked for.
-    An image that stands twice among the images counts twice.
+    Pixels are measured as a network is given them, before they are normalised: resized and cropped. With "pad",
+    photos are measured squashed: the bars are no part of them, and their colour is what is looked for.
 
     Args:
-        images: the training images, as a data set or as files; those that cannot be read are left out.
+        images: a data set, or image files.
         preprocess: how they are prepared; `mean` and `std` are of no account.
         store: where each image's values are kept; by default the user's own.
         workers: threads that decode; by default as many as there are usable cores.
         progress: told how far it is.
 
     Returns:
-        Mean and standard deviation, rounded to six decimals; in whatever order the images come, the same.
+        Features (n, 6) of the readable images: three means, then three variances, of pixels in 0 to 1.
 
     Raises:
-        DataError: no image can be read, or a channel has the same value everywhere.
         StoreError: the store cannot be written.
         DiskFullError: there is no room in it.
     """
@@ -107,10 +106,34 @@ def measure_channels(
         files=files,
     )
     (extraction,) = job.run(names, workers=workers, progress=progress)
+    return extraction
+
+
+def measure_channels(
+    images: ImageDataset | Sequence[str | os.PathLike[str]],
+    preprocess: Preprocess,
+    *,
+    store: FeatureStore | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ChannelStatistics:
+    """Mean and standard deviation of the pixels of all images together; see `measure_images`.
+
+    An image that stands twice among the images counts twice; those that cannot be read are left out.
+
+    Returns:
+        Mean and standard deviation, rounded to six decimals; in whatever order the images come, the same.
+
+    Raises:
+        DataError: no image can be read, or a channel has the same value everywhere.
+        StoreError: the store cannot be written.
+        DiskFullError: there is no room in it.
+    """
+    extraction = measure_images(images, preprocess, store=store, workers=workers, progress=progress)
     if not len(extraction.features):
         reasons = "".join(f"\n{problem.path}: {problem.reason}." for problem in extraction.problems[:1])
         raise DataError(
-            f"None of {len(names)} images can be read, so there are no pixels to measure.{reasons}"
+            f"None of {len(extraction.readable)} images can be read, so there are no pixels to measure.{reasons}"
         )
     return _combine(extraction.features.load())
 

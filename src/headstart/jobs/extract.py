@@ -23,6 +23,7 @@ from headstart.jobs.images import (
     DividedImages,
     Division,
     divide_and_extract,
+    extract_layer_of,
     list_images_of,
     load_backbone_of,
 )
@@ -192,14 +193,8 @@ def _extract(
         return divide(images, problems)
 
     backbone = load_backbone_of(config)
-    images = divide_and_extract(
-        listed,
-        config,
-        backbone,
-        divide=divide_some,
-        store=FeatureStore(store),
-        progress=progress,
-    )
+    take = extract_layer_of(config, backbone, store=FeatureStore(store), progress=progress)
+    images = divide_and_extract(listed, divide_some, take)
     return _Extracted(images=images)
 
 

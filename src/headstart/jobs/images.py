@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,8 +12,11 @@ from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, group_by_pattern, load_dataset
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
-from headstart.features import Features, FeatureStore, Progress, extract_features
+from headstart.features import Extraction, Features, FeatureStore, Progress, extract_features
 from headstart.files import parse_bytes
+
+Extract = Callable[[ImageDataset], Extraction]
+"""Has the features of images, or whatever else shows which can be read."""
 
 Division = Callable[[ImageDataset, Sequence[Problem]], tuple[ImageDataset, SplitRecord]]
 """Gives images their splits, knowing what could not be read; raises DataError where nothing can be made of them."""
@@ -65,15 +69,22 @@ def load_backbone_of(config: ExtractConfig) -> Backbone:
     )
 
 
-def divide_and_extract(
-    listed: ImageDataset,
-    config: ExtractConfig,
-    backbone: Backbone,
-    *,
-    divide: Division,
-    store: FeatureStore,
-    progress: Progress | None,
-) -> DividedImages:
+def extract_layer_of(
+    config: ExtractConfig, backbone: Backbone, *, store: FeatureStore, progress: Progress | None
+) -> Extract:
+    """Extraction of the features that a configuration names."""
+    return partial(
+        extract_features,
+        backbone=backbone,
+        layer=config.layer,
+        store=store,
+        device=config.device,
+        max_store=parse_bytes(config.max_store),
+        progress=progress,
+    )
+
+
+def divide_and_extract(listed: ImageDataset, divide: Division, extract: Extract) -> DividedImages:
     """Divide, extract, and leave out what cannot be read, as if it had never been there.
 
     Which images are unreadable is known only once they have been decoded. So they are divided again without
@@ -83,15 +94,7 @@ def divide_and_extract(
     extracted, seconds = 0, 0.0
     while True:
         dataset, record = _divide(listed, problems, divide)
-        got = extract_features(
-            dataset,
-            backbone,
-            layer=config.layer,
-            store=store,
-            device=config.device,
-            max_store=parse_bytes(config.max_store),
-            progress=progress,
-        )
+        got = extract(dataset)
         extracted, seconds = extracted + got.extracted, seconds + got.seconds
         if got.readable.all():
             return DividedImages(
