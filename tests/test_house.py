@@ -29,6 +29,7 @@ HOMES = {
     "simplejpeg": {"images"},
     "urllib.request": {"download"},
     "platformdirs": {"files"},
+    "psutil": {"training"},
     "tomli_w": {"config"},
 }
 

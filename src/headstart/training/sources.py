@@ -3,12 +3,12 @@
 A source knows nothing of labels and order: the loop draws row numbers and asks for what stands there.
 """
 
-import dataclasses
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -155,7 +155,7 @@ class PixelSource:
     ) -> None:
         self._photos, self._preprocess, self._augmentation = photos, preprocess, augmentation
         side = round(preprocess.size * _CANVAS)
-        self._for_canvas = dataclasses.replace(preprocess, size=side, resize=side)
+        self._for_canvas = replace(preprocess, size=side, resize=side)
         self._memory = PixelMemory(memory)
         self._workers = workers or usable_cores()
         self._pool: ThreadPoolExecutor | None = None
@@ -183,39 +183,55 @@ class PixelSource:
             (len(numbers), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last
         )
         with one_thread():  # small steps, and the workers' first steps set their threads by it
-            items = ((row, reader, epoch) for row, reader in self._readers(numbers, epoch))
-            images = in_order(pool, self._image, items, window=4 * self._workers)
+            images = list(in_order(pool, self._image, self._kept(numbers, epoch), window=4 * self._workers))
+            # Only now that no worker reads: some data sets draw from torch's generator, as distortions do.
             for place, row, image in zip(order.tolist(), numbers, images, strict=True):
                 batch[place] = image if epoch is None else distort(image, self._augmentation, epoch, row)
             return normalise(batch, self._preprocess)
 
-    def _readers(self, numbers: list[int], epoch: int | None) -> Iterator[tuple[int, Reader | None]]:
-        """Each row, with a reader where its image is not kept."""
-        kept = [self._memory.get((row, self._crops(epoch))) is not None for row in numbers]
-        readers = self._photos.readers(row for row, there in zip(numbers, kept, strict=True) if not there)
-        for row, there in zip(numbers, kept, strict=True):
-            yield row, None if there else next(readers)
+    def _kept(self, numbers: list[int], epoch: int | None) -> Iterator["_Item"]:
+        """Each row with its image where that is kept, otherwise with a reader of its photo."""
+        whole = epoch is not None and self._augmentation.crops
+        kept = [self._memory.get((row, whole)) for row in numbers]
+        missing = (row for row, image in zip(numbers, kept, strict=True) if image is None)
+        readers = self._photos.readers(missing)
+        for row, image in zip(numbers, kept, strict=True):
+            yield _Item(
+                row=row, epoch=epoch, whole=whole, image=image if image is not None else next(readers)
+            )
 
-    def _image(self, item: tuple[int, Reader | None, int | None]) -> Tensor:
-        """A row's image (3, size, size) uint8 but for its distortion; runs in a worker."""
-        row, reader, epoch = item
-        key = (row, self._crops(epoch))
-        image = self._memory.get(key)
-        if image is None:
-            assert reader is not None  # what has been kept stays
-            image = self._decode(row, reader, whole=self._crops(epoch))
-            self._memory.keep(key, image)
-        if epoch is None:
+    def _image(self, item: "_Item") -> Tensor:
+        """A row's image (3, size, size) uint8, all but distorted; runs in a worker."""
+        image = item.image if isinstance(item.image, Tensor) else self._decode(item, item.image)
+        if item.epoch is None:
             return image
-        return crop_and_flip(image, self._preprocess.size, self._augmentation, epoch, row)
+        return crop_and_flip(image, self._preprocess.size, self._augmentation, item.epoch, item.row)
 
-    def _decode(self, row: int, reader: Reader, *, whole: bool) -> Tensor:
-        """A row's canvas, or its image prepared as for a frozen network."""
-        pixels = self._photos.decode(row, reader)
-        return resize_image(pixels, self._for_canvas) if whole else prepare_image(pixels, self._preprocess)
+    def _decode(self, item: "_Item", reader: Reader) -> Tensor:
+        """A row's canvas, or its image prepared as for a frozen network; kept where there is room."""
+        pixels = self._photos.decode(item.row, reader)
+        image = (
+            resize_image(pixels, self._for_canvas) if item.whole else prepare_image(pixels, self._preprocess)
+        )
+        self._memory.keep((item.row, item.whole), image)
+        return image
 
-    def _crops(self, epoch: int | None) -> bool:
-        return epoch is not None and self._augmentation.crops
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    """What a worker makes one image of.
+
+    Attributes:
+        row: number of the row.
+        epoch: number of the epoch, or None.
+        whole: whether a canvas is needed, for a crop.
+        image: the canvas or prepared image if it is kept, otherwise what reads the photo.
+    """
+
+    row: int
+    epoch: int | None
+    whole: bool
+    image: Tensor | Reader
 
 
 def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
@@ -227,6 +243,6 @@ def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
 def _start_all(pool: ThreadPoolExecutor, workers: int) -> None:
     """Have every thread of a pool begin, which otherwise waits for work."""
     all_there = threading.Barrier(workers)
-    waiting: list[Any] = [pool.submit(all_there.wait) for _ in range(workers)]
+    waiting = [pool.submit(all_there.wait) for _ in range(workers)]
     for thread in waiting:
         thread.result()
