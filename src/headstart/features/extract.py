@@ -33,7 +33,7 @@ def extract_features(
         images: a data set, or image files.
         backbone: the network.
         layer: where to take the features; see `Backbone.cut`.
-        view: which variant of each image; `extract_views` takes several for little more than one.
+        view: which variant of each image; `extract_views` decodes an image once for several.
         seed: of a view that is drawn at random; without effect on others.
         store: by default the user's own.
         device: "cpu", "cuda", "mps" or "auto".
