@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ HISTORY_FILE = "history.csv"
 PROBLEMS_FILE = "problems.csv"
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""The complete state of a training that has not ended."""
 _LOCK_FILE = ".lock"
 _RUNS_FOLDER = "runs"
 
@@ -101,7 +103,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     except FileNotFoundError as error:
         raise RunError(
             f"{place} is an unfinished run: it holds no {RESULT_FILE}.\n"
-            f"Finish it: headstart train --config {place / CONFIG_FILE} --out {place}"
+            f"Finish it: headstart train --resume {place}"
         ) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{place / RESULT_FILE} cannot be read: {error}.") from error
@@ -113,12 +115,31 @@ class RunWriter:
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder = folder
-        self._config = config
+        self.config = config
 
     def begin(self) -> None:
-        """Remove what an earlier run left, and write `config.toml`: from here on the run is an unfinished one."""
+        """Remove what an earlier run left, and write `config.toml`: from here on the run is an unfinished one.
+
+        An unfinished run of the same options keeps its checkpoint, and with it all that was trained.
+        """
+        if not self._goes_on():
+            (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         _clear(self.folder)
-        atomic_write(self.folder / CONFIG_FILE, self._config.to_toml().encode())
+        self._write_config()
+
+    def _goes_on(self) -> bool:
+        """Whether an unfinished run of these options stands here."""
+        if (self.folder / RESULT_FILE).exists() or not (self.folder / CONFIG_FILE).exists():
+            return False
+        return self.config == read_config(self.folder / CONFIG_FILE)
+
+    def decide(self, option: str, value: Any) -> None:
+        """Note an option that was decided during the run, so that repeating or resuming it decides the same."""
+        self.config = replace(self.config, **{option: value})
+        self._write_config()
+
+    def _write_config(self) -> None:
+        atomic_write(self.folder / CONFIG_FILE, self.config.to_toml().encode())
 
     def classifier(self, classifier: Classifier) -> None:
         """The network, prefix and head, and what it is."""
@@ -155,7 +176,8 @@ class RunWriter:
     def finish(self, result: Mapping[str, Any]) -> Run:
         """Write `result.json`: from here on the run is finished."""
         atomic_write(self.folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False).encode())
-        return Run(folder=self.folder, config=self._config, result=result)
+        (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        return Run(folder=self.folder, config=self.config, result=result)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Which inputs a training gets: stored features wherever a fixed prefix allows it, else pixels."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +23,7 @@ from headstart.training import (
     PixelSource,
     Source,
     StoredSource,
+    SubsetSource,
 )
 from headstart.views import ORIGINAL, SIX, View, draw_view
 
@@ -47,28 +47,9 @@ class Inputs:
         views = len(self.views) if all_views else 1
         rows = np.concatenate([view * len(self.labels) + images for view in range(views)])
         return Examples(
-            source=_Rows(source=self.source, rows=torch.from_numpy(rows)),
+            source=SubsetSource(self.source, torch.from_numpy(rows)),
             labels=self.labels[torch.from_numpy(np.tile(images, views))],
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """Some rows of a source."""
-
-    source: Source
-    rows: Tensor
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def session(self) -> AbstractContextManager[None]:
-        """That of the whole source, which is open."""
-        return nullcontext()
-
-    def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
-        """See `Source.inputs`."""
-        return self.source.inputs(self.rows[rows], epoch)
 
 
 def views_of(recipe: Recipe) -> tuple[View, ...]:

@@ -90,8 +90,8 @@ def end_of(work: Work, recipe: Recipe) -> Cut:
 
 def new_head(work: Work, recipe: Recipe, end: Cut) -> nn.Module:
     """The head that the training starts from."""
-    if work.start_head is not None:
-        return work.start_head
+    if (earlier := work.start.head_for(work.data.dataset.classes, end.name)) is not None:
+        return earlier
     classes, seed = len(work.data.dataset.classes), work.config.seed
     if recipe.head == "native":
         return work.backbone.native_head(classes, seed=seed)

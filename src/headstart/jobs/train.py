@@ -5,13 +5,10 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from headstart.backbones import Backbone, full_weights
 from headstart.config import TrainConfig
@@ -24,7 +21,7 @@ from headstart.jobs.auto import auto
 from headstart.jobs.common import listing
 from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of, load_backbone_of
 from headstart.jobs.result import Judged, make_result
-from headstart.jobs.start import Start, load_start
+from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES
 from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
@@ -75,10 +72,12 @@ def train(
     observers = observers if observers is not None else Observers()
     listed = list_images_of(config, store, downloads)
     # All before the folder: a mistyped name costs nobody a run that is replaced.
-    backbone, begun = load_start(config)
-    _check(config, backbone)
-    with _store_of(store, no_store=no_store) as features, new_run(config, listed.name, out, force=force) as writer:
-        backbone, data = _read(listed, config, backbone, features, observers)
+    begun = load_start(config)
+    _check(config, begun.backbone)
+    with ExitStack() as stack:
+        features = stack.enter_context(_store_of(store, no_store=no_store))
+        writer = stack.enter_context(new_run(config, listed.name, out, force=force))
+        backbone, data = _read(listed, config, begun.backbone, features, observers)
         writer.begin()
         work = Work(
             config=config,
@@ -89,9 +88,195 @@ def train(
             device=config.device,
             checkpoint=writer.folder / CHECKPOINT_FILE,
             decide=writer.decide,
+            interim=writer.classifier,
+            start=begun,
             observers=observers,
-            start_head=begun.head_for(data.dataset.classes) if begun is not None else None,
         )
-        outcome = _run(work, writer)
+        outcome = auto(work) if config.recipe == "auto" else _technique(work)
         judged, seconds = _judge(data, outcome)
-        return _write(writer, work, outcome, judged, {**seconds, "total": time.perf_counter() - start}, start)
+        _write(writer, work, outcome, judged)
+        result = make_result(writer.config, work, outcome, judged, {"read": data.seconds, **outcome.seconds, **seconds})
+        result["seconds"]["total"] = time.perf_counter() - start
+        _write_report(writer, work, outcome, judged, result)
+        return writer.finish(result)
+
+
+def _resolved(config: TrainConfig) -> TrainConfig:
+    """The configuration with places and device that mean the same tomorrow."""
+    return replace(
+        config,
+        data=full_location(config.data),
+        weights=full_weights(config.weights),
+        device=choose_device(config.device),
+        init=None if config.init is None else os.path.abspath(config.init),  # noqa: PTH100 - as a text
+    )
+
+
+def _check(config: TrainConfig, backbone: Backbone) -> None:
+    """Names that are mistyped are found before anything is computed."""
+    recipe = read_recipe(config, technique="lp-ft" if config.recipe == "auto" else None)
+    backbone.cut("last" if recipe.head == "native" else config.layer)
+    if config.from_layer is not None:
+        backbone.cut_before(config.from_layer)
+
+
+@contextmanager
+def _store_of(store: str | os.PathLike[str] | None, *, no_store: bool) -> Iterator[FeatureStore]:
+    """The feature store; without one, a folder that is gone afterwards."""
+    if not no_store:
+        yield FeatureStore(store)
+        return
+    with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
+        yield FeatureStore(folder)
+
+
+def _read(
+    listed: ImageDataset, config: TrainConfig, backbone: Backbone, store: FeatureStore, observers: Observers
+) -> tuple[Backbone, RunData]:
+    """The readable images with their splits, and the network with the run's normalisation.
+
+    A probe's first act is to extract features, which shows what can be read; for the rest, decoding does.
+    """
+    listed = listed.without_empty_classes()
+
+    def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
+        made, record = assign_splits(images, split=config.split, seed=config.seed, per_class=config.per_class)
+        _require_classes(made, problems)
+        return made, record
+
+    probes = config.recipe in ("auto", "probe", "feature-extraction", "lp-ft") and config.normalise == "weights"
+    decode = partial(
+        measure_images, preprocess=backbone.preprocess, store=store, progress=observers.extraction
+    )
+    take = extract_layer_of(config, backbone, store=store, progress=observers.extraction) if probes else decode
+    got = divide_and_extract(listed, divide, take)
+    if config.normalise == "dataset":
+        train = got.dataset.subset(got.dataset.rows("train"))
+        measured = measure_channels(train, backbone.preprocess, store=store)
+        backbone = backbone.with_preprocess(
+            replace(backbone.preprocess, mean=measured.mean, std=measured.std)
+        )
+    return backbone, RunData(
+        dataset=got.dataset,
+        record=got.record,
+        sha256s=got.features.sha256s,
+        problems=got.problems,
+        extracted=got.extracted,
+        from_store=got.from_store,
+        seconds=got.seconds,
+    )
+
+
+def _technique(work: Work) -> Outcome:
+    """The one technique that the configuration asks for."""
+    recipe = read_recipe(work.config)
+    work = replace(work, backbone=work.backbone.copy())
+    return TECHNIQUES[recipe.technique](work, recipe)
+
+
+def _require_classes(dataset: ImageDataset, problems: Sequence[Problem]) -> None:
+    """There are two classes, every class has a training image left, and there is something to test on."""
+    if len(dataset.classes) < 2:
+        raise DataError(
+            f"{dataset.name} holds images of one class only, {listing(dataset.classes)}.\n"
+            "A classifier needs at least two classes."
+        )
+    counts = dataset.counts("train")
+    if missing := [name for name, n in zip(dataset.classes, counts, strict=True) if not n]:
+        unreadable = f" ({len(problems)} files could not be read)" if problems else ""
+        advice = "Add training photos of them, or leave out these classes."
+        raise DataError(
+            f"No readable training image is left of {listing(missing)}{unreadable}.\n"
+            + (f"One of them: {problems[-1].path}: {problems[-1].reason}." if problems else advice)
+        )
+    if not len(dataset.rows("test")):
+        raise DataError(
+            "There is no image to test on: no class has three images or more.\nAdd photos, or a test folder."
+        )
+
+
+def _judge(data: RunData, outcome: Outcome) -> tuple[Judged, dict[str, float]]:
+    """Score the classifier; this is where test is read, once, after every choice has been made."""
+    start = time.perf_counter()
+    rows, labels = data.rows("test"), data.labels
+    predictions = Predictions(
+        paths=tuple(data.dataset.names("test")), labels=labels[rows], probabilities=outcome.probabilities(rows)
+    )
+    held_out = outcome.held_out
+    judged = Judged(
+        test=score_predictions(predictions.probabilities, labels[rows], groups=data.groups(rows)),
+        validation=None
+        if held_out is None
+        else score_predictions(
+            held_out.probabilities, labels[held_out.rows], groups=data.groups(held_out.rows)
+        ),
+        train=score_predictions(outcome.probabilities(outcome.fitted_on), labels[outcome.fitted_on]),
+        predictions=predictions,
+    )
+    return judged, {"evaluate": time.perf_counter() - start}
+
+
+def _write(writer: RunWriter, work: Work, outcome: Outcome, judged: Judged) -> None:
+    """Everything but the report and the result."""
+    dataset = work.data.dataset
+    writer.classifier(outcome.classifier)
+    writer.predictions(judged.predictions, dataset.classes)
+    columns = {
+        "path": dataset.names(),
+        "class": [dataset.classes[label] for label in dataset.labels()],
+        "split": list(dataset.split_names()),
+        "sha256": [sha.hex() for sha in work.data.sha256s],
+    }
+    if dataset.groups() is not None:
+        columns["group"] = dataset.table["group"].to_pylist()
+    writer.images(columns)
+    writer.path(_path(outcome))
+    writer.history(_history(outcome))
+    writer.problems(work.data.problems)
+
+
+def _path(outcome: Outcome) -> list[dict[str, float | None]]:
+    """The path of values tried, as rows."""
+    return outcome.path.history() if outcome.path is not None else []
+
+
+def _history(outcome: Outcome) -> list[dict[str, Any]]:
+    """The epochs, as rows."""
+    rows = []
+    for phase, epoch in outcome.history:
+        figures = asdict(epoch)
+        rows.append({"phase": phase, "epoch": figures.pop("number"), **figures})
+    return rows
+
+
+def _write_report(
+    writer: RunWriter, work: Work, outcome: Outcome, judged: Judged, result: dict[str, Any]
+) -> None:
+    """The report and its figures."""
+    dataset = work.data.dataset
+    record = RunRecord(
+        name=dataset.name,
+        result=result,
+        classes=dataset.classes,
+        paths=judged.predictions.paths,
+        labels=judged.predictions.labels,
+        probabilities=judged.predictions.probabilities,
+        path=_path(outcome),
+        history=_history(outcome),
+        best_epoch=outcome.kept,
+        problems=[(problem.path, problem.reason) for problem in work.data.problems],
+        config=asdict(writer.config),
+        command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
+    )
+    writer.report(render_report(record, lambda names: _thumbnails(dataset, names)))
+
+
+def _thumbnails(dataset: ImageDataset, names: Sequence[str]) -> dict[str, bytes]:
+    """Small JPEGs of photos by name, without those that have gone since they were read."""
+    wanted = set(names)
+    in_order = [name for name in dataset.names() if name in wanted]  # as an archive is read in one pass
+    drawn = {}
+    for name, read in zip(in_order, dataset.files.readers(in_order), strict=True):
+        with suppress(UnreadableImageError):
+            drawn[name] = draw_thumbnail(decode_image(read()))
+    return drawn

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from headstart.backbones import Backbone
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import ImageDataset, Problem, Split, SplitRecord
 from headstart.features import FeatureStore, Progress
+from headstart.jobs.start import Start
 from headstart.training import Epoch, FittedHead, StepProgress
 
 Probabilities = Callable[[NDArray[np.int64]], NDArray[np.float64]]
@@ -91,8 +91,9 @@ class Work:
         device: where networks run.
         checkpoint: file of a training's complete state.
         decide: notes an option that was decided during the run, so that repeating it decides the same.
+        interim: writes a classifier that can be used while the run goes on.
         observers: who is told.
-        start_head: the head of the earlier run that this one goes on from.
+        start: the network as it was when the run began, with an earlier run's head.
     """
 
     config: TrainConfig
@@ -103,8 +104,9 @@ class Work:
     device: str
     checkpoint: Path
     decide: Callable[[str, Any], None]
+    interim: Callable[[Classifier], None]
+    start: Start
     observers: Observers = field(default_factory=Observers)
-    start_head: nn.Module | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,37 @@
-"""Training: fitting what stands on top of a frozen prefix."""
+"""Training: heads that are solved for, and networks that are trained by epochs."""
 
-from headstart.training.epochs import Epoch, train_epochs
+from headstart.training.augment import Augmentation
+from headstart.training.calibration import calibrate_head
+from headstart.training.checkpoint import Epoch
+from headstart.training.epochs import train_epochs
+from headstart.training.interruption import noticed_interruptions
+from headstart.training.loop import Examples, StepProgress, Trained, Watch, network_logits, train_network
+from headstart.training.pixels import Photos
 from headstart.training.probe import FittedHead, PathPoint, fit_head
+from headstart.training.sources import ComputedSource, PixelSource, Source, StoredSource, SubsetSource
+from headstart.training.speed import choose_precision, images_per_second
 
-__all__ = ["Epoch", "FittedHead", "PathPoint", "fit_head", "train_epochs"]
+__all__ = [
+    "Augmentation",
+    "ComputedSource",
+    "Epoch",
+    "Examples",
+    "FittedHead",
+    "PathPoint",
+    "Photos",
+    "PixelSource",
+    "Source",
+    "StepProgress",
+    "StoredSource",
+    "SubsetSource",
+    "Trained",
+    "Watch",
+    "calibrate_head",
+    "choose_precision",
+    "fit_head",
+    "images_per_second",
+    "network_logits",
+    "noticed_interruptions",
+    "train_epochs",
+    "train_network",
+]

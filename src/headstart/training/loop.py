@@ -306,21 +306,13 @@ class _Training:
             rows[-2:] = [torch.cat(rows[-2:])]
         return rows
 
-    @torch.inference_mode()
     def logits(self, examples: Examples) -> Tensor:
         """Logits (n, K) float32 of images as they are, by the weights of this moment."""
-        self.model.eval()
-        found = []
-        for rows in torch.split(torch.arange(len(examples)), _EVALUATION_BATCH):
-            with self.autocast():
-                found.append(self.model(examples.source.inputs(rows, None).to(self.device)).float().cpu())
-        return torch.cat(found)
+        return _logits(self.model, examples.source, device=self.device, precision=self.precision)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Products in bfloat16, where that was asked for."""
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+        return _autocast(self.device, self.precision)
 
     def tell_step(self, done: int) -> None:
         """Progress within the epoch."""
@@ -358,6 +350,33 @@ class _Training:
         self.model.load_state_dict(saved.part("model"))
         restore_optimizer(self.optimizer, saved.part("optimizer"))
         self.best, self.progress = saved.part("best"), saved.progress
+
+
+def network_logits(
+    body: nn.Module, head: nn.Module, source: Source, *, device: str = "cpu", precision: str = "float32"
+) -> Tensor:
+    """What a network says of images as they are: logits (n, K) float32; the source's session is open."""
+    model = nn.Sequential(body, head).to(device)
+    with freed_memory_kept():
+        logits = _logits(model, source, device=device, precision=precision)
+    model.cpu()
+    return logits
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module, source: Source, *, device: str, precision: str) -> Tensor:
+    model.eval()
+    found = []
+    for rows in torch.split(torch.arange(len(source)), _EVALUATION_BATCH):
+        with _autocast(device, precision):
+            found.append(model(source.inputs(rows, None).to(device)).float().cpu())
+    return torch.cat(found)
+
+
+def _autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
 
 
 def derived_seed(seed: int, *numbers: int) -> int:

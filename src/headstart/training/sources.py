@@ -54,6 +54,29 @@ class Source(Protocol):
         ...
 
 
+class SubsetSource:
+    """Some rows of another source, whose session is open.
+
+    Args:
+        source: all rows.
+        rows: (n,) int64, which of them.
+    """
+
+    def __init__(self, source: Source, rows: Tensor) -> None:
+        self._source, self._rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def session(self) -> AbstractContextManager[None]:
+        """That of the whole source is open."""
+        return nullcontext()
+
+    def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
+        """See `Source.inputs`."""
+        return self._source.inputs(self._rows[rows], epoch)
+
+
 class StoredSource:
     """Rows of stored features. They are the same in every epoch.
 
