@@ -21,6 +21,7 @@ TEMPORARY_SUFFIX = ".tmp"
 """What `temporary_beside` ends its names with: such a file, found later, is what a killed process left."""
 
 
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -175,3 +176,15 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise ConfigError(f"{text!r} is no size. Expected a number of bytes such as 500M, 10G or 0.")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def parse_duration(text: str) -> float:
+    """Read seconds as people write them: `90s`, `5m`, `1.5h`; a plain number is seconds.
+
+    Raises:
+        ConfigError: the text is no duration.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f"{text!r} is no duration. Expected a time such as 90s, 5m or 1h.")
+    return float(match[1]) * _SECONDS[match[2].lower()]

@@ -96,8 +96,11 @@ def fit_by_epochs(
         deadline: see `Watch`.
         keeps_best: whether Ctrl-C ends the training only, and the best epoch so far counts.
 
+    Returns:
+        The training; not complete where Ctrl-C ended it.
+
     Raises:
-        KeyboardInterrupt: Ctrl-C, or SIGTERM; the checkpoint has been written.
+        KeyboardInterrupt: Ctrl-C without `keeps_best`, or SIGTERM; the checkpoint has been written.
     """
     epoch = work.observers.epoch
     with trainee.threads(recipe), noticed_interruptions() as interruption:
@@ -122,7 +125,7 @@ def fit_by_epochs(
                 epoch=None if epoch is None else lambda figures: epoch(trainee.phase, figures),
             ),
         )
-    if interruption and not (keeps_best and trained.history and interruption.signal == signal.SIGINT):
+    if interruption and not (keeps_best and interruption.signal == signal.SIGINT):
         raise KeyboardInterrupt
     return trained
 

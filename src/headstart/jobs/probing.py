@@ -4,13 +4,16 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from headstart.backbones import Cut
 from headstart.classifier import Classifier
-from headstart.datasets import stratified_folds
+from headstart.datasets import balanced_weights, stratified_folds
 from headstart.features import extract_views
 from headstart.files import parse_bytes
+from headstart.heads import fit_linear_path
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.training import FittedHead, HeadKind, fit_head
 from headstart.views import View
@@ -71,6 +74,21 @@ def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[Fit
         return fitted, None
     rows = check if data.record.choice == "validation" else fit
     return fitted, HeldOut(rows=rows, probabilities=fitted.validation_probabilities[: len(rows)])
+
+
+def head_of(work: Work, features: ViewedFeatures, rows: Rows, fitted: FittedHead) -> nn.Module:
+    """The linear head of a chosen strength and temperature, fitted to these images only."""
+    labels = work.data.labels[rows]
+    balanced = work.config.class_weights == "balanced"
+    weights = balanced_weights(labels, len(work.data.dataset.classes)) if balanced else None
+    path = fit_linear_path(
+        torch.from_numpy(features.arrays[0][rows]),
+        torch.from_numpy(labels),
+        n_classes=len(work.data.dataset.classes),
+        strengths=torch.tensor([fitted.value], dtype=torch.float64),
+        sample_weights=None if weights is None else torch.from_numpy(weights),
+    )
+    return path.head(0, temperature=fitted.temperature)
 
 
 def probe_photos(work: Work, cut: Cut, views: tuple[View, ...], kind: HeadKind) -> Outcome:

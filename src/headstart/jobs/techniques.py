@@ -14,7 +14,7 @@ from headstart.heads import MlpHead, new_linear_head
 from headstart.jobs.epochs import make_trainee, train_by_epochs
 from headstart.jobs.flips import judge_flips
 from headstart.jobs.inputs import open_inputs, views_of
-from headstart.jobs.probing import fit_probe, load_views, probe_photos
+from headstart.jobs.probing import fit_probe, head_of, load_views, probe_photos
 from headstart.jobs.work import Outcome, Work
 from headstart.recipes import Recipe
 from headstart.training import HeadKind
@@ -65,8 +65,10 @@ def lp_ft(work: Work, recipe: Recipe) -> Outcome:
         raise ConfigError(f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune.")
     start, end = start_of(work), end_of(work, recipe)
     recipe = decide_flips(work, _for_prefix(work, recipe, start))
-    fitted, _ = fit_probe(work, load_views(work, end, (ORIGINAL,)), "linear")
-    trainee = make_trainee(work, start=start, end=end, head=fitted.train_head)
+    features = load_views(work, end, (ORIGINAL,))
+    fitted, _ = fit_probe(work, features, "linear")
+    head = head_of(work, features, work.data.rows("train"), fitted)
+    trainee = make_trainee(work, start=start, end=end, head=head)
     inputs = open_inputs(work, recipe, start=start)
     outcome = train_by_epochs(work, recipe, trainee, inputs)
     return replace(outcome, path=fitted, choice={**outcome.choice, "strength": fitted.value})

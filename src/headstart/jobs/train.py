@@ -67,7 +67,7 @@ def train(
         DiskFullError: there is no room for the features or the run.
         KeyboardInterrupt: it was interrupted; the same call takes it up again.
     """
-    start = time.perf_counter()
+    start, began = time.perf_counter(), time.monotonic()
     config = _resolved(config if isinstance(config, TrainConfig) else TrainConfig(config))
     observers = observers if observers is not None else Observers()
     listed = list_images_of(config, store, downloads)
@@ -89,6 +89,7 @@ def train(
             checkpoint=writer.folder / CHECKPOINT_FILE,
             decide=writer.decide,
             interim=writer.classifier,
+            began=began,
             start=begun,
             observers=observers,
         )

@@ -93,6 +93,7 @@ class Work:
         decide: notes an option that was decided during the run, so that repeating it decides the same.
         interim: writes a classifier that can be used while the run goes on.
         observers: who is told.
+        began: value of `time.monotonic` when the run began.
         start: the network as it was when the run began, with an earlier run's head.
     """
 
@@ -105,6 +106,7 @@ class Work:
     checkpoint: Path
     decide: Callable[[str, Any], None]
     interim: Callable[[Classifier], None]
+    began: float
     start: Start
     observers: Observers = field(default_factory=Observers)
 

@@ -1,0 +1,276 @@
+"""`auto`: probe first, which takes seconds, then lp-ft where it pays; what is better on unseen images is kept."""
+
+import math
+import statistics
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.datasets import stratified_folds
+from headstart.files import parse_duration
+from headstart.images import decode_image
+from headstart.jobs.epochs import Trainee, fit_by_epochs, make_trainee, outcome_of, probabilities_of
+from headstart.jobs.inputs import Inputs, open_inputs
+from headstart.jobs.probing import ViewedFeatures, fit_probe, head_of, load_views, probe_photos
+from headstart.jobs.start import load_start
+from headstart.jobs.techniques import decide_flips
+from headstart.jobs.work import HeldOut, Outcome, RunData, Work
+from headstart.recipes import Recipe, read_recipe
+from headstart.training import FittedHead, choose_precision, images_per_second
+from headstart.views import ORIGINAL
+
+Rows = NDArray[np.int64]
+
+# Photos smaller than what the weights were trained on are not blown up to it: the network finds the same in them at
+# their own size, in a fraction of the time. Below the least size its last maps would have too few positions.
+_LEAST_SIZE, _SIZE_STEP = 128, 32
+_SAMPLE = 50
+_JUDGING = 1 / 3  # what it costs to judge an image, of what it costs to train on it
+_SPARE = 1.15
+_MOST_FOLDS = 3
+
+
+def auto(work: Work) -> Outcome:
+    """Probe, then fine-tune from the probe's head, and keep the better of the two.
+
+    What the clock decides (precision, number of epochs) is noted in the run's options.
+    """
+    probe = probe_photos(work, work.backbone.cut(work.config.layer), (ORIGINAL,), "linear")
+    work.interim(probe.classifier)
+    if probe.held_out is None:
+        work.observers.tell("The probe is fitted. Nothing can be held out, so it is kept as it is.")
+        return _chosen(probe, "nothing could be held out to judge fine-tuning on")
+    work.observers.tell(
+        f"The probe is fitted, and right on {_accuracy(work.data, probe.held_out):.1%} of "
+        f"{len(probe.held_out.rows)} held-out images. It can be used from now on."
+    )
+    tuning = _Tuning.prepare(work)
+    recipe = tuning.plan()
+    if recipe is None:
+        return _chosen(probe, "there was no time for an epoch of fine-tuning")
+    return tuning.against(probe, recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tuning:
+    """Fine-tuning from a probe's head, at the size that suits the photos.
+
+    Attributes:
+        work: with a network of that size, which is copied for each training.
+        recipe: as the options have it; how many epochs there is time for is seen later.
+        features: at the head's cut.
+        fitted: the probe on them, which the heads come from.
+        inputs: of the training.
+    """
+
+    work: Work
+    recipe: Recipe
+    features: ViewedFeatures
+    fitted: FittedHead
+    inputs: Inputs
+
+    @classmethod
+    def prepare(cls, work: Work) -> "_Tuning":
+        """All that a training needs."""
+        work = _at_photos_size(work)
+        recipe = decide_flips(work, read_recipe(work.config, technique="lp-ft"))
+        features = load_views(work, work.backbone.cut(work.config.layer), (ORIGINAL,))
+        fitted, _ = fit_probe(work, features, "linear")
+        inputs = open_inputs(work, recipe, start=None)
+        return cls(work=work, recipe=recipe, features=features, fitted=fitted, inputs=inputs)
+
+    @property
+    def folds(self) -> int:
+        """In how many folds fine-tuning is judged; 0 where there is a validation part."""
+        record = self.work.data.record
+        return min(record.folds, _MOST_FOLDS) if record.choice == "cross-validation" else 0
+
+    def plan(self) -> Recipe | None:
+        """The recipe with as many epochs as there is time for; None where there is not even time for one."""
+        config, data = self.work.config, self.work.data
+        if self.work.checkpoint.exists():  # it goes on as it was planned
+            return self.recipe
+        speed = self._measure()
+        per_epoch = (len(data.rows("train")) + _JUDGING * len(data.rows("val"))) / speed * _SPARE
+        per_epoch *= max(1, self.folds)  # each fold leaves out its share; the last training has all
+        epochs = self.recipe.rates().epochs
+        if config.time is not None:
+            left = self.work.began + parse_duration(config.time) - time.monotonic()
+            epochs = min(epochs, int(left / per_epoch))
+            if epochs < 1:
+                self.work.observers.tell(
+                    f"An epoch of fine-tuning takes about {_duration(per_epoch)}, and {_duration(max(left, 0))} are "
+                    "left: the probe is kept."
+                )
+                return None
+        self.work.observers.tell(
+            f"Fine-tuning {epochs} epochs at {self.work.backbone.preprocess.size} pixels takes about "
+            f"{_duration(epochs * per_epoch)}. Ctrl-C ends it and keeps the best so far."
+        )
+        if epochs == self.recipe.rates().epochs:
+            return self.recipe
+        self.work.decide("epochs", epochs)
+        return replace(self.recipe, epochs=epochs)
+
+    def _measure(self) -> float:
+        """Images a second on this machine, at the faster precision."""
+        trainee = self._trainee(self.work.data.rows("train"))[1]
+        examples = self.inputs.examples(self.work.data.rows("train"), all_views=False)
+        with self.inputs.source.session():
+            if self.work.config.precision != "auto":
+                precision = self.work.config.precision
+                return images_per_second(
+                    trainee.body, trainee.head, examples, self.recipe, device=self.work.device, precision=precision
+                )
+            precision, speed = choose_precision(
+                trainee.body, trainee.head, examples, self.recipe, device=self.work.device
+            )
+        self.work.decide("precision", precision)
+        return speed
+
+    def against(self, probe: Outcome, recipe: Recipe) -> Outcome:
+        """Fine-tune, and keep what is better on images that neither has seen."""
+        if self.folds:
+            return self._against_by_folds(probe, recipe)
+        tuned = self._train(recipe, keeps_best=True)
+        if tuned is None:
+            return _chosen(probe, "fine-tuning was ended before its first epoch was over")
+        return _better(self.work, probe, tuned, tuned.held_out)
+
+    def _against_by_folds(self, probe: Outcome, recipe: Recipe) -> Outcome:
+        """Judge fine-tuning out of fold; where it wins, train on all of train."""
+        held_out = self._out_of_fold(recipe)
+        if held_out is None:
+            return _chosen(probe, "fine-tuning was ended before it was judged")
+        if not _wins(self.work.data, probe, held_out):
+            return _better(self.work, probe, None, held_out)
+        tuned = self._train(recipe, keeps_best=False)
+        assert tuned is not None  # without `keeps_best` an interruption is raised
+        return _better(self.work, probe, replace(tuned, held_out=held_out), held_out)
+
+    def _out_of_fold(self, recipe: Recipe) -> HeldOut | None:
+        """What networks said of training images that they were not trained on; None where Ctrl-C came."""
+        data = self.work.data
+        rows = data.rows("train")
+        folds = stratified_folds(
+            data.labels[rows], self.folds, self.work.config.seed, groups=data.groups(rows)
+        )
+        found = np.empty((len(rows), len(data.dataset.classes)))
+        for fold in range(self.folds):
+            self.work.observers.tell(f"Fold {fold + 1} of {self.folds}, to judge fine-tuning.")
+            work, trainee = self._trainee(rows[folds != fold])
+            with self.inputs.source.session():
+                trained = fit_by_epochs(
+                    work, recipe, trainee, self.inputs, fit=rows[folds != fold], check=rows[:0], keeps_best=True
+                )
+            if not trained.complete:
+                return None
+            found[folds == fold] = probabilities_of(work, trainee, self.inputs, rows[folds == fold])
+        return HeldOut(rows=rows, probabilities=found)
+
+    def _trainee(self, rows: Rows) -> tuple[Work, Trainee]:
+        """A fresh copy of the network with a head that knows these images only."""
+        work = replace(self.work, backbone=self.work.backbone.copy())
+        head = head_of(work, self.features, rows, self.fitted)
+        return work, make_trainee(work, start=None, end=work.backbone.cut(work.config.layer), head=head)
+
+    def _train(self, recipe: Recipe, *, keeps_best: bool) -> Outcome | None:
+        """Train on train; None where Ctrl-C came before the first epoch was over."""
+        start = time.perf_counter()
+        fit, check = self.work.data.rows("train"), self.work.data.rows("val")
+        work, trainee = self._trainee(fit)
+        deadline = math.inf
+        if work.config.time is not None:
+            deadline = work.began + parse_duration(work.config.time)
+        with self.inputs.source.session():
+            trained = fit_by_epochs(
+                work,
+                recipe,
+                trainee,
+                self.inputs,
+                fit=fit,
+                check=check,
+                checkpoint=work.checkpoint,
+                deadline=deadline,
+                keeps_best=keeps_best,
+            )
+        if len(trained.history) < recipe.rates().epochs:
+            work.decide("stop_after", max(1, len(trained.history)))
+        if not trained.history:
+            return None
+        outcome = outcome_of(
+            work,
+            recipe,
+            trainee,
+            self.inputs,
+            trained,
+            fit=fit,
+            check=check,
+            seconds=time.perf_counter() - start,
+        )
+        return replace(outcome, path=self.fitted, choice={**outcome.choice, "strength": self.fitted.value})
+
+
+def _at_photos_size(work: Work) -> Work:
+    """The work with a network whose input is as large as the photos, but no larger than its weights had it."""
+    config = work.config
+    if config.size is not None:
+        return work
+    own = work.backbone.preprocess.size
+    size = min(own, max(_LEAST_SIZE, math.ceil(_photos_side(work.data) / _SIZE_STEP) * _SIZE_STEP))
+    resize = "squash" if config.resize == "weights" else config.resize
+    start = load_start(replace(config, size=size, resize=resize))
+    preprocess = replace(
+        start.backbone.preprocess, mean=work.backbone.preprocess.mean, std=work.backbone.preprocess.std
+    )
+    return replace(work, start=start, backbone=start.backbone.with_preprocess(preprocess))
+
+
+def _photos_side(data: RunData) -> float:
+    """The median short side of some training photos, in pixels."""
+    names = data.dataset.names("train")
+    some = [names[i] for i in np.linspace(0, len(names) - 1, min(_SAMPLE, len(names))).astype(int)]
+    return statistics.median(min(decode_image(read()).shape[:2]) for read in data.dataset.files.readers(some))
+
+
+def _accuracy(data: RunData, held_out: HeldOut) -> float:
+    return float(_right(data, held_out).mean())
+
+
+def _right(data: RunData, held_out: HeldOut) -> NDArray[np.bool_]:
+    """(m,) which held-out images were classified right."""
+    right: NDArray[np.bool_] = held_out.probabilities.argmax(axis=1) == data.labels[held_out.rows]
+    return right
+
+
+def _wins(data: RunData, probe: Outcome, tuned: HeldOut) -> bool:
+    """Whether fine-tuning is to be kept."""
+    assert probe.held_out is not None
+    first, second = _right(data, probe.held_out), _right(data, tuned)
+    lost, won = int((first & ~second).sum()), int((second & ~first).sum())
+    return won >= lost
+
+
+def _better(work: Work, probe: Outcome, tuned: Outcome | None, held_out: HeldOut | None) -> Outcome:
+    """The outcome that is kept, with both figures."""
+    assert probe.held_out is not None
+    assert held_out is not None
+    kept = tuned if tuned is not None and _wins(work.data, probe, held_out) else probe
+    figures = {"probe": _accuracy(work.data, probe.held_out), "lp-ft": _accuracy(work.data, held_out)}
+    words = ", ".join(f"{name} {share:.1%}" for name, share in figures.items())
+    work.observers.tell(f"Right on held-out images: {words}. Kept: {kept.technique}.")
+    chosen = _chosen(kept, f"of {len(held_out.rows)} held-out images right: {words}")
+    if tuned is None:
+        return chosen
+    return replace(chosen, history=tuned.history, kept=tuned.kept, seconds={**probe.seconds, **tuned.seconds})
+
+
+def _chosen(outcome: Outcome, why: str) -> Outcome:
+    """The outcome with the reason why it was kept."""
+    return replace(outcome, choice={"technique": outcome.technique, "because": why, **outcome.choice})
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
