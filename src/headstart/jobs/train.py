@@ -206,7 +206,8 @@ def _write(
     if data.dataset.groups() is not None:
         columns["group"] = data.dataset.table["group"].to_pylist()
     writer.images(columns)
-    writer.history([asdict(point) for point in fitted.path])
+    writer.path([asdict(point) for point in fitted.path])
+    writer.history([])
     writer.problems(data.problems)
 
 
@@ -226,7 +227,9 @@ def _write_report(
         paths=judged.predictions.paths,
         labels=judged.predictions.labels,
         probabilities=judged.predictions.probabilities,
-        history=[asdict(point) for point in fitted.path],
+        path=[asdict(point) for point in fitted.path],
+        history=[],
+        best_epoch={},
         problems=[(problem.path, problem.reason) for problem in data.problems],
         config=asdict(config),
         command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
