@@ -23,12 +23,18 @@ PREDICTIONS = Predictions(
     probabilities=np.array([[0.75, 0.25], [0.625, 0.375]]),
 )
 
+EPOCH = {
+    **{"phase": "finetune", "epoch": 1, "lr": 1e-3, "train_loss": 0.8, "train_accuracy": 0.7},
+    **{"validation_loss": 0.6, "validation_accuracy": 0.75, "images_per_second": 812.5, "seconds": 8.25},
+}
+
 
 def _write_all(writer: RunWriter) -> None:
     """Everything but the classifier and the result."""
     writer.predictions(PREDICTIONS, ["a", "b"])
     writer.images({"path": ["a/1.jpg"], "class": ["a"], "split": ["test"], "sha256": ["00"]})
-    writer.history([{"strength": 1.0, "validation_loss": None}])
+    writer.path([{"strength": 1.0, "validation_loss": None}])
+    writer.history([EPOCH, {**EPOCH, "epoch": 2, "validation_loss": None, "validation_accuracy": None}])
     writer.problems([Problem(path='odd, "name".jpg', reason="empty file")])
     writer.report(RenderedReport(html="<html>é</html>", figures={"confusion.png": b"png"}))
 
@@ -65,10 +71,24 @@ def test_what_was_written_can_be_read(finished: Path) -> None:
             "probability.b": 0.375,
         },
     ]
-    assert (finished / "history.csv").read_text().splitlines() == ["strength,validation_loss", "1.0,"]
+    assert (finished / "path.csv").read_text().splitlines() == ["strength,validation_loss", "1.0,"]
+    assert (finished / "history.csv").read_text().splitlines() == [
+        "phase,epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,images_per_second,seconds",
+        "finetune,1,0.001,0.8,0.7,0.6,0.75,812.5,8.25",
+        "finetune,2,0.001,0.8,0.7,,,812.5,8.25",
+    ]
     with (finished / "problems.csv").open(newline="") as lines:
         assert list(csv.reader(lines)) == [["path", "reason"], ['odd, "name".jpg', "empty file"]]
     assert (finished / "figures/confusion.png").read_bytes() == b"png"
+
+
+def test_a_history_is_written_again_after_each_epoch(tmp_path: Path) -> None:
+    with new_run(CONFIG, "photos", tmp_path, force=False) as writer:
+        for n in range(3):
+            writer.history([{**EPOCH, "epoch": i + 1} for i in range(n)])
+            assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + n
+        with pytest.raises(KeyError, match="seconds"):
+            writer.history([{name: EPOCH[name] for name in EPOCH if name != "seconds"}])
 
 
 def test_no_lock_and_no_temporary_file_is_left(finished: Path) -> None:
@@ -77,6 +97,7 @@ def test_no_lock_and_no_temporary_file_is_left(finished: Path) -> None:
         "figures",
         "history.csv",
         "images.parquet",
+        "path.csv",
         "predictions.parquet",
         "problems.csv",
         "report.html",

@@ -31,12 +31,19 @@ CONFIG_FILE = "config.toml"
 RESULT_FILE = "result.json"
 PREDICTIONS_FILE = "predictions.parquet"
 IMAGES_FILE = "images.parquet"
+PATH_FILE = "path.csv"
 HISTORY_FILE = "history.csv"
 PROBLEMS_FILE = "problems.csv"
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """The complete state of a training that has not ended."""
+HISTORY_COLUMNS = (
+    *("phase", "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("images_per_second", "seconds"),
+)
+"""What is written of each epoch."""
+
 _LOCK_FILE = ".lock"
 _RUNS_FOLDER = "runs"
 
@@ -156,10 +163,18 @@ class RunWriter:
             _parquet(pa.table({name: list(column) for name, column in rows.items()})),
         )
 
-    def history(self, rows: Sequence[Mapping[str, float | None]]) -> None:
+    def path(self, rows: Sequence[Mapping[str, float | None]]) -> None:
         """One row a strength of the path."""
         names = list(rows[0]) if rows else ["strength"]
-        atomic_write(self.folder / HISTORY_FILE, _csv(names, [[row[name] for name in names] for row in rows]))
+        atomic_write(self.folder / PATH_FILE, _csv(names, [[row[name] for name in names] for row in rows]))
+
+    def history(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """One row an epoch, with the `HISTORY_COLUMNS`; all so far, so that it can be called after each.
+
+        Train figures are running means over the epoch, validation figures those at its end, or None.
+        """
+        cells = [[row[name] for name in HISTORY_COLUMNS] for row in rows]
+        atomic_write(self.folder / HISTORY_FILE, _csv(HISTORY_COLUMNS, cells))
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """One row an unreadable file."""
@@ -267,9 +282,9 @@ def _must_be_free(folder: Path, *, force: bool) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove the files of an earlier run, the result first; anything else in the folder stays."""
-    for name in (RESULT_FILE, REPORT_FILE, PREDICTIONS_FILE, IMAGES_FILE, HISTORY_FILE, PROBLEMS_FILE):
+    for name in (RESULT_FILE, REPORT_FILE, PREDICTIONS_FILE, IMAGES_FILE):
         (folder / name).unlink(missing_ok=True)
-    for name in (WEIGHTS_FILE, CARD_FILE):
+    for name in (PATH_FILE, HISTORY_FILE, PROBLEMS_FILE, WEIGHTS_FILE, CARD_FILE):
         (folder / name).unlink(missing_ok=True)
     for figure in (folder / FIGURES_FOLDER).glob("*.png"):
         figure.unlink()

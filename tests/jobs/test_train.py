@@ -113,6 +113,7 @@ def test_every_file_is_there(real_run: Run) -> None:
         "result.json",
         "predictions.parquet",
         "images.parquet",
+        "path.csv",
         "history.csv",
         "problems.csv",
         "report.html",
@@ -138,11 +139,12 @@ def test_the_tables_agree_with_the_photos(real_run: Run) -> None:
         assert sum(probabilities.values()) == pytest.approx(1)
         assert row["predicted"] == max(probabilities, key=probabilities.__getitem__)
         assert row["true"] == row["path"].split("/")[0]
-    history = (real_run.folder / "history.csv").read_text().splitlines()
-    assert len(history) > 30
+    path = (real_run.folder / "path.csv").read_text().splitlines()
+    assert len(path) > 30
     assert {"strength", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"} <= set(
-        history[0].split(",")
+        path[0].split(",")
     )
+    assert len((real_run.folder / "history.csv").read_text().splitlines()) == 1  # there were no epochs
 
 
 @pytest.mark.usefixtures("tiny")
@@ -179,7 +181,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_second_run_extracts_nothing(
 
     name = "predictions.parquet"
     assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes()
-    assert (first.folder / "history.csv").read_bytes() == (again.folder / "history.csv").read_bytes()
+    assert (first.folder / "path.csv").read_bytes() == (again.folder / "path.csv").read_bytes()
     assert _same_heads(first, again)
     assert first.result["data_fingerprint"] == again.result["data_fingerprint"]
     assert [run.result["images"]["extracted"] for run in (first, again, other)] == [24, 0, 0]

@@ -11,6 +11,7 @@ from headstart.metrics import score_predictions
 from headstart.report import RunRecord, draw_thumbnail
 
 MakeRecord = Callable[..., RunRecord]
+MakeEpochs = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,7 @@ def make_record() -> MakeRecord:
             paths=[f"test/{label}/{i}.jpg" for i, label in enumerate(labels)],
             labels=labels,
             probabilities=p,
-            history=[
+            path=[
                 {
                     "strength": 10.0**-i,
                     "train_loss": 1 / (i + 1),
@@ -54,11 +55,45 @@ def make_record() -> MakeRecord:
                 }
                 for i in range(6)
             ],
+            history=[],
+            best_epoch={},
             problems=[],
-            config={"data": "photos", "seed": 0},
+            config={"data": "photos", "backbone": "some_net", "seed": 0},
             command="headstart train --config run/config.toml",
         )
         return dataclasses.replace(record, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_epochs() -> MakeEpochs:
+    """A function that makes the history of so many epochs of a phase, as a training writes it."""
+
+    def make(n: int, phase: str = "finetune", *, validated: bool = True) -> list[dict[str, Any]]:
+        rng = np.random.default_rng(n)
+        rows = []
+        for i in range(n):
+            noise = rng.normal(size=4) / 50
+            row = {
+                **{
+                    "phase": phase,
+                    "epoch": i + 1,
+                    "lr": 1e-3 * (n - i) / n,
+                    "images_per_second": 812.5,
+                    "seconds": 8.3,
+                },
+                **{
+                    "train_loss": 1.6 / (i + 2) ** 0.7 + noise[0],
+                    "train_accuracy": 0.95 - 0.45 / (i + 1) + noise[1],
+                },
+                **{"validation_loss": None, "validation_accuracy": None},
+            }
+            if validated:
+                row["validation_loss"] = 0.55 + 0.4 / (i + 1) + 0.002 * i + noise[2]
+                row["validation_accuracy"] = 0.85 - 0.2 / (i + 1) + noise[3]
+            rows.append(row)
+        return rows
 
     return make
 

@@ -31,12 +31,19 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture(scope="module")
-def report(make_record, thumbnails, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(make_record, make_epochs, thumbnails, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with all that makes a page wide or unsafe."""
     names = [f"{_HOSTILE} {i}" if i % 2 else "unbroken" * 12 + str(i) for i in range(43)]
     record = make_record(43, 5, name="x" * 200, problems=[("y" * 300, "z" * 300)], command="w" * 500)
     result = {**record.result, "warnings": ["v" * 300], "environment": {"u" * 100: "t" * 300}}
-    record = dataclasses.replace(record, result=result, classes=names)
+    record = dataclasses.replace(
+        record,
+        result=result,
+        classes=names,
+        history=[*make_epochs(1, "probe"), *make_epochs(100, "finetune")],
+        best_epoch={"finetune": 7},
+        config={"backbone": f"{_HOSTILE}/{'s' * 200}"},
+    )
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render_report(record, thumbnails).html, encoding="utf-8")
     return path
@@ -89,10 +96,11 @@ def test_the_keyboard_reaches_links_and_wide_boxes(visit: Visit) -> None:
     visit.page.keyboard.press("Tab")
     assert visit.page.evaluate("document.activeElement.className") == "skip"
     reached = set()
-    for _ in range(30):
+    for _ in range(40):
         visit.page.keyboard.press("Tab")
         reached.add(visit.page.evaluate("document.activeElement.getAttribute('aria-label')"))
     assert {"Key numbers", "Chart of accuracy per class", "Confusion matrix", "Command"} <= reached
+    assert "Chart of training: Fine-tuning" in reached
 
 
 def test_charts_and_text_stand_out_from_the_page(visit: Visit) -> None:

@@ -92,7 +92,7 @@ def test_too_many_bars_show_the_lowest() -> None:
 
 def test_path_marks_the_chosen_strength(make_record) -> None:
     with drawing():
-        figure = draw_regularisation_path(make_record().history, 1e-3)
+        figure = draw_regularisation_path(make_record().path, 1e-3)
         FigureCanvasAgg(figure).draw()
     loss, accuracy = figure.axes
     assert [line.get_label() for line in loss.lines[:2]] == ["train", "validation"]
@@ -103,7 +103,7 @@ def test_path_marks_the_chosen_strength(make_record) -> None:
 
 
 def test_path_without_validation_has_one_line(make_record) -> None:
-    rows = [{**row, "validation_loss": None, "validation_accuracy": None} for row in make_record().history]
+    rows = [{**row, "validation_loss": None, "validation_accuracy": None} for row in make_record().path]
     with drawing():
         figure = draw_regularisation_path(rows, 1e-3)
     assert [line.get_label() for line in figure.axes[0].lines[:-1]] == ["train"]

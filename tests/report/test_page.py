@@ -99,8 +99,8 @@ def test_key_numbers(make_record, thumbnails) -> None:
     assert test["interval"] in text
 
 
-def test_without_validation_history_and_mistakes(make_record, thumbnails) -> None:
-    record = make_record(history=[], probabilities=np.repeat(np.eye(3), 8, axis=0))
+def test_without_validation_path_and_mistakes(make_record, thumbnails) -> None:
+    record = make_record(path=[], probabilities=np.repeat(np.eye(3), 8, axis=0))
     report = render_report(
         dataclasses.replace(record, result={**record.result, "validation": None}), thumbnails
     )
@@ -110,13 +110,47 @@ def test_without_validation_history_and_mistakes(make_record, thumbnails) -> Non
     assert "every test image was classified right" in text
 
 
-def test_hostile_names_are_text(make_record, thumbnails) -> None:
+def test_training_has_a_section_and_a_chart_for_each_phase(make_record, make_epochs, thumbnails) -> None:
+    history = [*make_epochs(4, "probe"), *make_epochs(10, "finetune")]
+    config = {"data": "photos", "backbone": "timm/squeezenet"}
+    report = render_report(
+        make_record(history=history, best_epoch={"probe": 3, "finetune": 7}, config=config), thumbnails
+    )
+    assert {"fextract_plot_squeezenet.png", "finetune_plot_squeezenet.png"} < set(report.figures)
+    page = Page(report.html)
+    assert "#training" in [link["href"] for link in page.all("a")]
+    assert [each.get("id") for each in page.all("section")].index("training") == 5
+    described = [svg["aria-label"] for svg in page.all("svg")]
+    assert len(described) == 5
+    assert sum("4 epochs" in words and "Kept was epoch 3" in words for words in described) == 1
+    assert sum("10 epochs" in words and "Kept was epoch 7" in words for words in described) == 1
+    assert "kept: epoch 7" in page.text
+    assert "running means over the epoch" in page.text
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
+    assert max(ids.values()) == 1
+
+
+def test_training_without_validation(make_record, make_epochs, thumbnails) -> None:
+    record = make_record(history=make_epochs(3, "probe", validated=False))
+    page = Page(render_report(record, thumbnails).html)
+    assert "Nothing was validated." in page.text
+    assert "behind the validation figures" not in page.text
+    assert len(page.all("svg")) == 4
+
+
+def test_no_training_no_section(page: Page) -> None:
+    assert "#training" not in [link["href"] for link in page.all("a")]
+    assert "running means" not in page.text
+
+
+def test_hostile_names_are_text(make_record, make_epochs, thumbnails) -> None:
     record = make_record(
         name=HOSTILE,
         classes=[HOSTILE, f"{HOSTILE}2", f"{HOSTILE}3"],
         paths=[f"{HOSTILE}/{i}" for i in range(24)],
         problems=[(HOSTILE, HOSTILE)],
-        config={HOSTILE: HOSTILE},
+        config={HOSTILE: HOSTILE, "backbone": HOSTILE},
+        history=make_epochs(2),
         command=HOSTILE,
     )
     result = {**record.result, "warnings": [HOSTILE], "environment": {HOSTILE: {HOSTILE: HOSTILE}}}

@@ -1,8 +1,9 @@
 """What commands print: results to standard output, progress and warnings to standard error."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -18,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _LEAST_WIDTH = 120
@@ -50,6 +51,49 @@ class ExtractionBar:
             self._progress.reset(self._task, total=total, completed=done)
             self._started = True
         self._progress.update(self._task, completed=done, total=total)
+        if done == total:  # what comes next may have a bar of its own
+            self._progress.stop()
+            self._started = False
+
+
+class TrainingBar:
+    """Shows how far a training in epochs is, with running loss and accuracy; the time left is that of all epochs.
+
+    Two phases one after the other have their turns; epochs that were done before do not count towards the speed.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+        self._known = False
+
+    def __call__(
+        self, done_images: int, total_images: int, epoch: int, epochs: int, loss: float, accuracy: float
+    ) -> None:
+        """`done_images` of the `total_images` of one epoch are behind us, in epoch `epoch` (from 1) of `epochs`.
+
+        Args:
+            done_images: of this epoch.
+            total_images: of each epoch.
+            epoch: which, from 1.
+            epochs: how many there will be.
+            loss: mean over this epoch's images so far.
+            accuracy: likewise, 0 to 1.
+        """
+        done, total = (epoch - 1) * total_images + done_images, epochs * total_images
+        if not self._known or done < self._progress.tasks[0].completed:
+            self._progress.reset(self._task, total=total, completed=done)
+            self._known = True
+        words = f"epoch {epoch}/{epochs}  loss {loss:.3f}  acc {percent(accuracy)}"
+        self._progress.update(self._task, completed=done, total=total, description=words)
+        self._progress.start()  # again and again: `say` may have taken the bar away
+        if done == total:  # what comes next may have a bar of its own
+            self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line to standard output; the bar, which it would run into, comes back with the next step."""
+        self._progress.stop()
+        out.print(line, markup=False)
 
 
 class DownloadBar:
@@ -109,6 +153,39 @@ def extraction_bar() -> Iterator[ExtractionBar]:
         yield ExtractionBar(progress)
     finally:
         progress.stop()
+
+
+@contextmanager
+def training_bar() -> Iterator[TrainingBar]:
+    """A progress bar with loss, accuracy, images/s and time left; it appears with the first step, and vanishes."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        _ImagesPerSecond(Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+    )
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    try:
+        yield TrainingBar(progress)
+    finally:
+        progress.stop()
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
+    """One line for one epoch: `epoch  3/10  loss 0.812  acc 71.2 %  val_loss 0.655  val_acc 80.1 %  lr 4.1e-04  8.3 s`.
+
+    Args:
+        row: the epoch, with the columns of `history.csv`; without validation its part of the line is left out.
+        epochs: how many there will be.
+    """
+    parts = [
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}",
+        f"loss {row['train_loss']:.3f}",
+        f"acc {percent(row['train_accuracy'])}",
+    ]
+    if row["validation_loss"] is not None:
+        parts += [f"val_loss {row['validation_loss']:.3f}", f"val_acc {percent(row['validation_accuracy'])}"]
+    return "  ".join([*parts, f"lr {row['lr']:.1e}", f"{row['seconds']:.1f} s"])
 
 
 def show_warnings() -> None:

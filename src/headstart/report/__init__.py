@@ -1,5 +1,6 @@
 """Figures, and one self-contained page that tells what a run has found. Data in, bytes and text out."""
 
+from headstart.report.curves import name_plot
 from headstart.report.page import RenderedReport, render_report
 from headstart.report.photos import (
     MOST_PHOTOS,
@@ -18,5 +19,6 @@ __all__ = [
     "draw_prediction",
     "draw_predictions",
     "draw_thumbnail",
+    "name_plot",
     "render_report",
 ]

@@ -76,19 +76,19 @@ def draw_per_class_accuracy(findings: Sequence[ClassFinding], accuracy: float) -
     return figure
 
 
-def draw_regularisation_path(history: Sequence[Mapping[str, float | None]], chosen: float) -> Figure:
+def draw_regularisation_path(path: Sequence[Mapping[str, float | None]], chosen: float) -> Figure:
     """Loss and accuracy against the strength of regularisation, the chosen one marked.
 
     Args:
-        history: the path, one mapping a strength (see `RunRecord`).
+        path: one mapping a strength (see `RunRecord`).
         chosen: the strength that was taken.
     """
     figure = Figure(figsize=(4.6, 4.4))
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.22})
-    strengths = [row["strength"] for row in history]
+    strengths = [row["strength"] for row in path]
     for axes, what in ((upper, "loss"), (lower, "accuracy")):
         for part, colour, dashes in (("train", MUTED, (0, (3, 1.5))), ("validation", RIGHT, "solid")):
-            values = np.array([row[f"{part}_{what}"] for row in history], dtype=float)
+            values = np.array([row[f"{part}_{what}"] for row in path], dtype=float)
             if not np.isnan(values).all():
                 axes.plot(strengths, values, color=colour, linestyle=dashes, linewidth=1.6, label=part)
         axes.axvline(chosen, color=WRONG, linewidth=1.2)

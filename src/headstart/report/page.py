@@ -14,6 +14,14 @@ from numpy.typing import NDArray
 
 from headstart.metrics import confusion_matrix
 from headstart.report import figures, words
+from headstart.report.curves import (
+    PHASE_NAMES,
+    describe_curves,
+    draw_training_curves,
+    is_validated,
+    name_plot,
+    shorten,
+)
 from headstart.report.findings import (
     ClassFinding,
     Confusion,
@@ -23,7 +31,7 @@ from headstart.report.findings import (
     find_mistakes,
 )
 from headstart.report.photos import draw_mistakes
-from headstart.report.record import RunRecord
+from headstart.report.record import PHASES, Phase, RunRecord
 from headstart.report.style import drawing, to_png, to_svg
 
 MOST_MISTAKES: Final = 24
@@ -116,13 +124,25 @@ def _charts(record: RunRecord, found: _Findings) -> dict[str, tuple[Figure, str]
             f"Share of right answers in each class, {from_worst}. The table of classes has the numbers.",
         ),
     }
-    if record.history:
+    if record.path:
         strength = record.result["choice"]["strength"]
         charts["regularisation_path"] = (
-            figures.draw_regularisation_path(record.history, strength),
-            f"Loss and accuracy at {len(record.history)} strengths; {strength:.2g} was chosen.",
+            figures.draw_regularisation_path(record.path, strength),
+            f"Loss and accuracy at {len(record.path)} strengths; {strength:.2g} was chosen.",
         )
+    for phase, name in _plots(record).items():
+        curves = (record.epochs(phase), record.best_epoch.get(phase), _phase_title(record, phase))
+        charts[name] = (draw_training_curves(*curves), describe_curves(*curves))
     return charts
+
+
+def _plots(record: RunRecord) -> dict[Phase, str]:
+    """The phases that were trained in epochs, each with the name of its chart."""
+    return {phase: name_plot(phase, record.config["backbone"]) for phase in PHASES if record.epochs(phase)}
+
+
+def _phase_title(record: RunRecord, phase: Phase) -> str:
+    return f"{PHASE_NAMES[phase]} of {shorten(record.config['backbone'])}"
 
 
 def _context(
@@ -137,6 +157,8 @@ def _context(
         "chance_loss": float(np.log(len(record.classes))),
         "found": found,
         "charts": charts,
+        "curves": [(PHASE_NAMES[phase], charts[name]) for phase, name in _plots(record).items()],
+        "validated_epochs": is_validated(record.history),
         "few_classes": len(record.classes) <= _FEW_CLASSES,
         "left_out_bars": sum(each.n > 0 for each in found.classes) > figures.MOST_BARS,
         "most_bars": figures.MOST_BARS,

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
+
+Phase = Literal["probe", "finetune"]
+
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+"""What is trained in epochs, in this order: a head on frozen features, then layers together with the head."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,14 +28,19 @@ class RunRecord:
         paths: the n test images.
         labels: (n,) int64, their true classes.
         probabilities: (n, K), what the classifier said of them.
-        history: one mapping a strength of the path, in order, with "strength" (above 0), "train_loss",
-            "train_accuracy", "validation_loss" and "validation_accuracy" (None where nothing was validated).
+        path: one mapping a strength of the path, in order, with "strength" (above 0), "train_loss",
+            "train_accuracy", "validation_loss" and "validation_accuracy" (None where nothing was validated); empty
+            where there was no path.
+        history: one mapping an epoch, in order, with "phase" (one of `PHASES`), "epoch" (from 1 in each phase),
+            "train_loss" and "train_accuracy" (running means over the epoch), "validation_loss" and
+            "validation_accuracy" (None where nothing was validated); empty where nothing was trained in epochs.
+        best_epoch: phase -> the epoch whose weights were kept; without the phases in which none was chosen.
         problems: path and reason of each file that could not be read.
         config: the run's options.
         command: the command line that repeats the run.
 
     Raises:
-        DataError: there are no test images, or shapes do not fit.
+        DataError: there are no test images, shapes do not fit, or phases or epochs are none.
     """
 
     name: str
@@ -39,7 +49,9 @@ class RunRecord:
     paths: Sequence[str]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
-    history: Sequence[Mapping[str, float | None]]
+    path: Sequence[Mapping[str, float | None]]
+    history: Sequence[Mapping[str, Any]]
+    best_epoch: Mapping[str, int]
     problems: Sequence[tuple[str, str]]
     config: Mapping[str, Any]
     command: str
@@ -53,3 +65,16 @@ class RunRecord:
                 f"{n} test images of {k} classes need labels ({n},) and probabilities ({n}, {k}); got "
                 f"{self.labels.shape} and {self.probabilities.shape}."
             )
+        epochs = {(row["phase"], row["epoch"]) for row in self.history}
+        if unknown := {phase for phase, _ in epochs} - set(PHASES):
+            raise DataError(
+                f"Epochs are of the phases {', '.join(PHASES)}; got {', '.join(sorted(unknown))}."
+            )
+        if absent := [
+            f"{best} of {phase}" for phase, best in self.best_epoch.items() if (phase, best) not in epochs
+        ]:
+            raise DataError(f"An epoch that was kept stands in the history; this one does not: {absent[0]}.")
+
+    def epochs(self, phase: Phase) -> list[Mapping[str, Any]]:
+        """The history of one phase."""
+        return [row for row in self.history if row["phase"] == phase]
