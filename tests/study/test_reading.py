@@ -1,11 +1,15 @@
 """Study files: what stands in them, and every mistake in words."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from headstart.errors import ConfigError
 from headstart.study import Figures, Study, StudyData, load_study, parse_study, shipped_studies
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PROTOCOL = {
     "data": "photos of theirs",
@@ -202,6 +206,16 @@ def test_a_study_of_ones_own_is_a_file(tmp_path: Path) -> None:
     )
 
     assert load_study(str(path)).name == "mine"
+
+
+def test_the_study_of_the_docs_can_be_read() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), re.DOTALL)
+
+    study = parse(tomllib.loads("\n".join(blocks)))
+
+    assert len(blocks) == 2
+    assert [case.start_from for case in study.cases] == [None, None, "classifier"]
+    assert study.references[0].protocol.n_train == 800
 
 
 def test_a_file_that_is_none_says_why(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def _show_plan(plan: Plan) -> None:
     out.print(f"{plan.study.name}  {plan.study.title}", style="bold", markup=False)
     out.print(f"data       {data}", markup=False)
     out.print(f"backbones  {', '.join(plan.backbones)}", markup=False)
+    if plan.options.weights is not None:
+        out.print(f"weights    {plan.options.weights}", markup=False)
     out.print(f"seeds      {', '.join(map(str, plan.seeds))}")
     if plan.options.scale != 1:
         out.print(f"epochs     scaled by {plan.options.scale:g}, each learning rate for at least one")
