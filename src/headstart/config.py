@@ -1,6 +1,7 @@
 """Every option once: command-line flags and TOML keys derive from these dataclasses."""
 
 import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -186,21 +187,42 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         ConfigError: the file is missing, no TOML, or has unknown keys or bad values.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The config file {path} is no TOML: {error}.") from error
-    known = [option.name for option in fields(TrainConfig)]
-    for key in values:
-        if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}."
-            raise ConfigError(f"The config file {path} has an unknown key {key!r}{hint}")
+    values = read_toml(path, "config file")
+    require_known(values, [option.name for option in fields(TrainConfig)], f"The config file {path}")
     if "data" not in values:
         raise ConfigError(f"The config file {path} lacks the key 'data', the folder of photos.")
     return TrainConfig(**values)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: the file.
+        what: what it is to be, for the message: "config file", "recipe".
+
+    Raises:
+        ConfigError: the file is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The {what} {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The {what} {path} is no TOML: {error}.") from error
+
+
+def require_known(keys: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Let no key pass that is not known: it would be a mistyped one, without effect.
+
+    Raises:
+        ConfigError: one is not; with the nearest that is, or all of them.
+    """
+    for key in keys:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}."
+            raise ConfigError(f"{where} has an unknown key {key!r}{hint}")
 
 
 def _size_fault(text: str) -> str | None:

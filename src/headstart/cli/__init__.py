@@ -18,6 +18,7 @@ from headstart.cli.evaluate import evaluate
 from headstart.cli.extract import extract
 from headstart.cli.predict import predict
 from headstart.cli.probe import probe
+from headstart.cli.study import study
 from headstart.cli.train import train
 from headstart.config import read_config
 from headstart.errors import HeadstartError
@@ -50,7 +51,7 @@ def _build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
-    for command in (demo, train, predict, evaluate, extract, probe, backbones, cache):
+    for command in (demo, train, predict, evaluate, extract, probe, backbones, study, cache):
         app.command(command)
     return app
 

@@ -2,13 +2,12 @@
 
 import tomllib
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from headstart.config import TrainConfig
+from headstart.config import TrainConfig, read_toml, require_known
 from headstart.errors import ConfigError
 from headstart.recipes.schedule import Schedule, parse_schedule
 
@@ -106,18 +105,8 @@ def read_recipe(config: TrainConfig, *, technique: str | None = None) -> Recipe:
 
 def _from_file(path: Path) -> dict[str, Any]:
     """The values of a user's own recipe: those of its technique's, unless the file has others."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The recipe {path} is no TOML: {error}.") from error
-    known = [field.name for field in fields(Recipe)]
-    for key in values:
-        if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}."
-            raise ConfigError(f"The recipe {path} has an unknown key {key!r}{hint}")
+    values = read_toml(path, "recipe")
+    require_known(values, [field.name for field in fields(Recipe)], f"The recipe {path}")
     if values.get("technique") not in RECIPES:
         raise ConfigError(f"The recipe {path} needs a technique: one of {', '.join(RECIPES)}.")
     return load_recipe(values["technique"]).to_dict() | values

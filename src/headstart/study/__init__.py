@@ -1,0 +1,35 @@
+"""Studies: data sets x backbones x cases x seeds as data, with the figures of others that stand beside them."""
+
+from headstart.study.plan import Plan, PlannedRun, StudyOptions, plan_study, same_groups
+from headstart.study.rates import rates_in_words
+from headstart.study.reading import load_study, parse_study, shipped_studies
+from headstart.study.study import (
+    CLASSIFIER,
+    Case,
+    Figures,
+    Reference,
+    ReferenceProtocol,
+    Study,
+    StudyData,
+)
+from headstart.study.writing import write_configs
+
+__all__ = [
+    "CLASSIFIER",
+    "Case",
+    "Figures",
+    "Plan",
+    "PlannedRun",
+    "Reference",
+    "ReferenceProtocol",
+    "Study",
+    "StudyData",
+    "StudyOptions",
+    "load_study",
+    "parse_study",
+    "plan_study",
+    "rates_in_words",
+    "same_groups",
+    "shipped_studies",
+    "write_configs",
+]
