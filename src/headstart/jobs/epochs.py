@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def fit_by_epochs(
                 interruption=interruption,
                 deadline=deadline,
                 step=work.observers.step,
-                epoch=None if epoch is None else lambda figures: epoch(trainee.phase, figures),
+                epoch=None if epoch is None else partial(epoch, trainee.phase),
             ),
         )
     if interruption and not (keeps_best and interruption.signal == signal.SIGINT):

@@ -3,65 +3,25 @@
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import (
-    ImageDataset,
-    Problem,
-    Split,
-    SplitRecord,
+    SPLITS,
     imbalance,
     overlapping_labels,
     shared_between_splits,
 )
 from headstart.errors import name_some
+from headstart.jobs.work import Outcome, RunData, Work
 from headstart.metrics import Scores
 from headstart.runs import Predictions
-from headstart.training import FittedHead
 
 _IMBALANCE_LIMIT = 10.0
 _NAMED_OVERLAPS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunData:
-    """The readable images of a run with their splits and features.
-
-    Attributes:
-        dataset: n readable images, each with a split.
-        record: how they were split.
-        sha256s: of the n files.
-        features: (n, ...) float32.
-        problems: what could not be read.
-        extracted, from_store: forward passes made, and not needed.
-        seconds: of the extraction.
-    """
-
-    dataset: ImageDataset
-    record: SplitRecord
-    sha256s: tuple[bytes, ...]
-    features: NDArray[np.float32]
-    problems: tuple[Problem, ...]
-    extracted: int
-    from_store: int
-    seconds: float
-
-    def part(self, split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Features and labels of one split."""
-        rows = self.dataset.rows(split)
-        return self.features[rows], self.dataset.labels()[rows].astype(np.int64)
-
-    def groups(self, split: Split) -> NDArray[np.int64] | None:
-        """The groups of one split's images, (n,); None where the data set has none."""
-        groups = self.dataset.groups()
-        return None if groups is None else groups[self.dataset.rows(split)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +35,13 @@ class Judged:
 
 
 def make_result(
-    config: TrainConfig,
-    data: RunData,
-    fitted: FittedHead,
-    classifier: Classifier,
-    judged: Judged,
-    seconds: dict[str, float],
+    config: TrainConfig, work: Work, outcome: Outcome, judged: Judged, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """The content of `result.json`."""
+    classifier, data = outcome.classifier, work.data
     card = classifier.backbone.card
     return {
+        "technique": outcome.technique,
         "test": judged.test.to_dict(),
         "validation": judged.validation.to_dict() if judged.validation is not None else None,
         "train": {"accuracy": judged.train.accuracy, "loss": judged.train.log_loss, "n": judged.train.n},
@@ -92,20 +49,21 @@ def make_result(
             "rule": str(data.record),
             "made_on": data.record.choice,
             "folds": data.record.folds,
-            "strength": fitted.strength,
-            "temperature": fitted.temperature,
+            **outcome.choice,
         },
         "backbone": {
             "name": card.name,
             "weights": classifier.backbone.weights,
-            "weights_sha256": classifier.backbone.weights_sha256,
+            "weights_sha256": work.start.backbone.weights_sha256,
             "licence": card.licence,
             "layer": classifier.cut.name,
+            "size": card.preprocess.size,
+            "resize": card.preprocess.resize_mode,
         },
         "classes": list(data.dataset.classes),
         "seconds": dict(seconds),
         "images": {
-            **{split: len(data.dataset.rows(split)) for split in ("train", "val", "test")},
+            **{split: len(data.dataset.rows(split)) for split in SPLITS},
             "unreadable": len(data.problems),
             "passed_over": data.dataset.passed_over,
             "extracted": data.extracted,

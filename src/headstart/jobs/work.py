@@ -63,13 +63,13 @@ class Observers:
     Attributes:
         extraction: of images.
         step: of a training's steps.
-        epoch: of each epoch as it ends, with its phase ("probe" or "finetune").
+        epoch: of each epoch as it ends: its phase ("probe" or "finetune"), its figures, how many there will be.
         say: of what is about to be done, in a sentence.
     """
 
     extraction: Progress | None = None
     step: StepProgress | None = None
-    epoch: Callable[[str, Epoch], object] | None = None
+    epoch: Callable[[str, Epoch, int], object] | None = None
     say: Callable[[str], object] | None = None
 
     def tell(self, sentence: str) -> None:

@@ -38,9 +38,9 @@ class StepProgress(Protocol):
     """Told of every step."""
 
     def __call__(
-        self, done: int, total: int, *, epoch: int, epochs: int, loss: float, accuracy: float
+        self, done_images: int, total_images: int, *, epoch: int, epochs: int, loss: float, accuracy: float
     ) -> None:
-        """`done` of the epoch's `total` images are behind us, with this running loss and accuracy."""
+        """`done_images` of the epoch's `total_images` are behind us, with this running loss and accuracy."""
         ...
 
 
@@ -70,7 +70,7 @@ class Watch:
         interruption: asked after each step.
         deadline: value of `time.monotonic` after which no epoch is begun that would not end before it.
         step: told of every step.
-        epoch: told of every epoch as it ends.
+        epoch: told of every epoch as it ends, and of how many there will be.
     """
 
     checkpoint: Path | None = None
@@ -78,7 +78,7 @@ class Watch:
     interruption: Interruption = field(default_factory=Interruption)
     deadline: float = math.inf
     step: StepProgress | None = None
-    epoch: Callable[[Epoch], object] | None = None
+    epoch: Callable[[Epoch, int], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,7 @@ class _Training:
             self.progress.best, self.best_logits = epoch.number, logits
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.watch.epoch is not None:
-            self.watch.epoch(epoch)
+            self.watch.epoch(epoch, self.epochs)
 
     def is_better(self, epoch: Epoch) -> bool:
         """Whether this epoch's weights are to be kept: by accuracy, then by loss."""
