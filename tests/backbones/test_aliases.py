@@ -61,7 +61,7 @@ def test_pooled_is_what_timm_gives_without_a_classifier(name: str) -> None:
     found = cut_network(network, size=64)
     x = images(64)
     expected = run(lambda x: network.forward_head(network.forward_features(x), pre_logits=True), x)
-    assert torch.equal(run(found.prefix(found.resolve(found.aliases["pooled"])), x), expected)
+    assert torch.equal(run(found.part(None, found.resolve(found.aliases["pooled"])), x), expected)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_an_average_is_that_of_its_layer(squeezenet: CutNetwork) -> None:
     for name in ("features.12:mean", "features.5:mean"):  # the one of the alias, and any other
         cut = squeezenet.resolve(name)
         of = squeezenet.resolve(name.removesuffix(":mean"))
-        expected = run(squeezenet.prefix(of), x).mean(dim=(2, 3))
-        assert torch.equal(run(squeezenet.prefix(cut), x), expected)
+        expected = run(squeezenet.part(None, of), x).mean(dim=(2, 3))
+        assert torch.equal(run(squeezenet.part(None, cut), x), expected)
         assert cut.shape == expected.shape[1:]
         assert cut.parameters == of.parameters
 
@@ -89,7 +89,7 @@ def test_the_network_does_not_go_on_from_an_average(squeezenet: CutNetwork) -> N
     with pytest.raises(
         BackboneError, match=r"does not go on from .features.12.cat:mean.(.|\n)*choose .features.12.cat"
     ):
-        squeezenet.split(squeezenet.resolve("features.12:mean"))
+        squeezenet.suffix(squeezenet.resolve("features.12:mean"))
 
 
 def test_a_vector_has_no_average() -> None:
@@ -104,12 +104,14 @@ def test_tokens_are_averaged_over_tokens_and_maps_with_channels_last_over_positi
     vit = cut_network(timm.create_model("test_vit", img_size=64).eval(), size=64)
     x = images(64)
     cut = vit.resolve("blocks.1:mean")
-    assert torch.equal(run(vit.prefix(cut), x), run(vit.prefix(vit.resolve("blocks.1")), x).mean(dim=1))
+    assert torch.equal(
+        run(vit.part(None, cut), x), run(vit.part(None, vit.resolve("blocks.1")), x).mean(dim=1)
+    )
     swin = cut_network(models.swin_t().eval(), size=64)
     before = swin.resolve("features.3")
     assert before.shape == (8, 8, 192)
-    expected = run(swin.prefix(before), x).mean(dim=(1, 2))
-    assert torch.equal(run(swin.prefix(swin.resolve("features.3:mean")), x), expected)
+    expected = run(swin.part(None, before), x).mean(dim=(1, 2))
+    assert torch.equal(run(swin.part(None, swin.resolve("features.3:mean")), x), expected)
 
 
 def test_two_classifiers_share_what_the_network_itself_pools() -> None:
@@ -118,10 +120,10 @@ def test_two_classifiers_share_what_the_network_itself_pools() -> None:
     assert found.aliases == {"pooled": "forward_head", "last": "forward_head"}
     x = images(64)
     tokens = run(network.forward_features, x)
-    pooled = run(found.prefix(found.resolve("forward_head")), x)
+    pooled = run(found.part(None, found.resolve("forward_head")), x)
     assert torch.equal(pooled, (tokens[:, 0] + tokens[:, 1]) / 2)
     with pytest.raises(BackboneError, match="does not go on from 'forward_head'"):
-        found.split(found.resolve("forward_head"))
+        found.suffix(found.resolve("forward_head"))
 
 
 class Untraceable(nn.Module):
@@ -150,11 +152,11 @@ def test_a_network_that_cannot_be_traced_has_its_pooled_features() -> None:
     assert "Untraceable cannot be traced" in found.note
     cut = found.resolve(found.aliases["pooled"])
     x = images(8)
-    assert torch.equal(run(found.prefix(cut), x), run(network.forward_features, x).mean(dim=(2, 3)))
+    assert torch.equal(run(found.part(None, cut), x), run(network.forward_features, x).mean(dim=(2, 3)))
     with pytest.raises(BackboneError, match=r"There is no layer .stem. to take(.|\n)*cannot be traced"):
         found.resolve("stem")
     with pytest.raises(BackboneError, match="does not go on"):
-        found.split(cut)
+        found.suffix(cut)
     assert [layer.name for layer in found.layers(None)] == ["forward_head"]
 
 

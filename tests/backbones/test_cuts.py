@@ -62,7 +62,7 @@ def assert_splits(network: nn.Module, traced: CutNetwork, name: str, x: Tensor, 
     whole = seeded(network, x)
     after = copy.deepcopy(network.state_dict())
     network.load_state_dict(state)
-    prefix, suffix = traced.split(traced.cuts[name])
+    prefix, suffix = traced.part(None, traced.cuts[name]), traced.suffix(traced.cuts[name])
     assert prefix.training is suffix.training is training
     torch.manual_seed(5)
     with torch.no_grad():

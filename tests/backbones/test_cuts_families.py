@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -175,11 +176,11 @@ def run(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def choose(found: CutNetwork) -> list[Cut]:
-    """Six evenly spaced cuts and those of the aliases."""
+    """Six evenly spaced cuts and those of the aliases, in order."""
     names = [name for name, cut in found.cuts.items() if cut.goes_on]
     chosen = dict.fromkeys(names[:: max(1, len(names) // 6)])
     chosen |= dict.fromkeys(name.removesuffix(":mean") for name in found.aliases.values())
-    return [cut for name in chosen if (cut := found.cuts[name]).goes_on]
+    return [cut for name, cut in found.cuts.items() if name in chosen and cut.goes_on]
 
 
 def buffers(network: nn.Module) -> dict[str, Tensor]:
@@ -205,7 +206,7 @@ def assert_parts_are_the_whole(network: nn.Module, size: int, *, at_least: int =
         after = buffers(network)
         for cut in choose(found):
             put_back(network, before)
-            prefix, suffix = found.split(cut)
+            prefix, suffix = found.part(None, cut), found.suffix(cut)
             assert {id(p) for part in (prefix, suffix) for p in part.parameters()} <= own
             torch.manual_seed(5)
             with torch.no_grad():
@@ -216,12 +217,58 @@ def assert_parts_are_the_whole(network: nn.Module, size: int, *, at_least: int =
             assert features.shape[1:] == cut.shape
             for name, buffer in network.named_buffers():
                 assert torch.equal(buffer, after[name]), (cut.name, name)
+        assert_parts_between(found, x, before)
         put_back(network, before)
     network.eval()
     x = torch.zeros(2, 3, size, size)
     for name in found.aliases.values():
-        assert run(found.prefix(found.cuts[name]), x).shape[1:] == found.cuts[name].shape
+        assert run(found.part(None, found.cuts[name]), x).shape[1:] == found.cuts[name].shape
     assert len(found.resolve(found.aliases["pooled"]).shape) == 1
+    assert_starts_part_the_parameters(found)
+
+
+def assert_parts_between(found: CutNetwork, x: Tensor, before: Mapping[str, Tensor]) -> None:
+    """From each chosen cut to one behind it, and to the aliases: what the longer prefix gives, with what it uses."""
+    network, starts = found.network, choose(found)
+    tensors = network.state_dict(keep_vars=True)
+    aliases = [found.cuts[name] for name in found.aliases.values() if found.cuts[name] not in starts]
+    pairs = [*pairwise(starts), *((starts[len(starts) // 2], end) for end in aliases if len(starts) > 1)]
+    for start, end in pairs:
+        put_back(network, before)
+        whole = run(prefix := found.part(None, end), x)
+        after = buffers(network)
+        put_back(network, before)
+        first, second = found.part(None, start), found.part(start, end)
+        torch.manual_seed(5)
+        with torch.no_grad():
+            features = first(x)
+            kept = features.clone()
+            assert torch.equal(second(features), whole), (start.name, end.name)
+        assert torch.equal(features, kept), f"the part from {start.name} to {end.name} overwrote its input"
+        for name, buffer in network.named_buffers():
+            assert torch.equal(buffer, after[name]), (start.name, end.name, name)
+        own = second.state_dict(keep_vars=True)
+        assert all(value is tensors[name] for name, value in own.items())
+        names = [{name for name, _ in part.named_parameters()} for part in (prefix, first, second)]
+        assert names[0] == names[1] | names[2], (start.name, end.name)
+        assert_all_are_used(second, features)
+
+
+def assert_all_are_used(part: nn.Module, features: Tensor) -> None:
+    """Each parameter has a gradient, so none is there that the part does not need."""
+    if parameters := dict(part.named_parameters()):
+        found = torch.autograd.grad(part(features).sum(), list(parameters.values()), allow_unused=True)
+        assert [name for name, gradient in zip(parameters, found, strict=True) if gradient is None] == []
+
+
+def assert_starts_part_the_parameters(found: CutNetwork) -> None:
+    """Training from any child on leaves what comes before it as it is."""
+    starts = found.starts(found.aliases)
+    assert starts is not None
+    children = [name for name, _ in found.network.named_children() if name in starts.names]
+    for cut in filter(None, dict.fromkeys(map(starts.before, children))):
+        frozen = {id(parameter) for parameter in found.part(None, cut).parameters()}
+        assert frozen.isdisjoint(map(id, found.suffix(cut).parameters())), cut.name
 
 
 @pytest.fixture(autouse=True)

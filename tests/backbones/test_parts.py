@@ -169,7 +169,7 @@ def test_the_parts_are_the_whole(kind: type[nn.Module], training: bool, n: int) 
         fresh = {key: buffer.clone() for key, buffer in kind().named_buffers()}
         for key, buffer in network.named_buffers():
             buffer.copy_(fresh[key])
-        prefix, suffix = found.split(cut)
+        prefix, suffix = found.part(None, cut), found.suffix(cut)
         torch.manual_seed(3)
         assert torch.equal(run(suffix, run(prefix, x)), whole), name
         for key, buffer in network.named_buffers():
@@ -178,7 +178,8 @@ def test_the_parts_are_the_whole(kind: type[nn.Module], training: bool, n: int) 
 
 def test_a_suffix_runs_in_another_precision() -> None:
     network = Sizes().eval()
-    prefix, suffix = TracedNetwork(network, size=6).split(TracedNetwork(network, size=6).cuts["first"])
+    found = TracedNetwork(network, size=6)
+    prefix, suffix = found.part(None, found.cuts["first"]), found.suffix(found.cuts["first"])
     network.double()
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     assert torch.equal(run(suffix, run(prefix, x)), run(network, x))
@@ -224,7 +225,7 @@ def test_what_a_failed_attempt_has_drawn_does_not_count() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
     assert {"first", "shaking", "second"} <= found.cuts.keys()
     x = torch.randn(2, 3, 6, 6)
-    prefix, suffix = found.split(found.cuts["shaking"])
+    prefix, suffix = found.part(None, found.cuts["shaking"]), found.suffix(found.cuts["shaking"])
     torch.manual_seed(3)
     whole = run(network, x)
     torch.manual_seed(3)

@@ -1,6 +1,5 @@
 """Backbones: pretrained networks, their weights, their preprocessing and their cuts."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -8,16 +7,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headstart.backbones.backbone import Backbone, Weights, sha256_of_tensors
-from headstart.backbones.bundled import BundledSource
-from headstart.backbones.caffe import CaffeSource
+from headstart.backbones.backbone import Backbone, Weights
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cuts import Cut
 from headstart.backbones.names import SHORT_NAMES, candidates, nearest_names
 from headstart.backbones.source import BackboneSource
-from headstart.backbones.timm_source import TimmSource
-from headstart.backbones.torchvision_source import TorchvisionSource
-from headstart.backbones.weights import fit_state, full_weights, misfits, parse_weights, read_folder
+from headstart.backbones.sources import SOURCES, build_network
+from headstart.backbones.weights import (
+    fit_state,
+    full_weights,
+    misfits,
+    parse_weights,
+    read_folder,
+    sha256_of_tensors,
+)
 from headstart.errors import BackboneError
 from headstart.files import sha256_of_file
 from headstart.images import Preprocess, ResizeMode
@@ -37,14 +40,6 @@ __all__ = [
     "load_backbone",
     "parse_weights",
 ]
-
-# The order in which they are listed; the bundled one comes first.
-SOURCES: Mapping[str, BackboneSource] = {
-    "bundled": BundledSource(),
-    "torchvision": TorchvisionSource(),
-    "caffe": CaffeSource(),
-    "timm": TimmSource(),
-}
 
 
 def list_backbones(pattern: str = "*") -> list[BackboneCard]:
@@ -199,10 +194,3 @@ def _require_size(card: BackboneCard, network: nn.Module) -> None:
         raise BackboneError(
             f"{card.name} takes no images of {size} pixels: {error}\nGive another size, or another backbone."
         ) from error
-
-
-def build_network(card: BackboneCard, *, seed: int = 0) -> nn.Module:
-    """The card's architecture with random weights of that seed, in eval mode; torch's own generator is kept."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return SOURCES[card.source].build(card).eval()

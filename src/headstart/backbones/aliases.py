@@ -4,51 +4,33 @@
 classify with). A source that knows its family better says so in the card.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional as F
 
 from headstart.backbones.cut import MEAN, Cut
-from headstart.backbones.parts import Mode
+from headstart.backbones.operations import Operations
 
 _POOLS = frozenset(("mean", torch.mean, F.adaptive_avg_pool2d))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Aliases:
-    """Finds the aliases of one network.
-
-    Attributes:
-        network: the network.
-        mode: it, traced and observed in eval mode.
-        cuts: its cuts by name, in order.
-    """
-
-    network: nn.Module
-    mode: Mode
-    cuts: Mapping[str, Cut]
+class Aliases(Operations):
+    """Finds the aliases of one network."""
 
     @cached_property
     def last(self) -> Cut | None:
         """What goes into the final classifier, before its dropout; None where that is not one tensor."""
-        before = self._until(self._classifier)
-        if not before:
-            return None
-        cut = before[-1]
-        while self._does_nothing(cut) and (source := self._source(cut)) is not None:
-            cut = source
-        return cut
+        return self.last_cut_before(self.classifier)
 
     @cached_property
     def pooled(self) -> str | None:
         """The name of one vector an image: the network's own pooling, or else its last map's average."""
         if self.last is None:
             return None
-        before = [*self._until(self.mode.traced.nodes[self.last.name]), self.last]
+        before = [*self.until(self.mode.traced.nodes[self.last.name]), self.last]
         maps = [i for i, cut in enumerate(before) if not cut.is_vector and not self._is_resampled(cut)]
         if not maps:
             return _as_vector(before[-1])
@@ -74,56 +56,19 @@ class Aliases:
             found = cut
         return found
 
-    @property
-    def _classifier(self) -> fx.Node:
-        """The last operation that mixes channels; of a network without a classifier, the output."""
-        mixing = [node for node in self.mode.live if self._mixes(node)]
-        if not mixing or getattr(self.network, "num_classes", None) == 0:
-            return self.mode.traced.output
-        return mixing[-1]
-
-    def _until(self, end: fx.Node) -> list[Cut]:
-        """The cuts before an operation."""
-        nodes = self.mode.live[: self.mode.live.index(end)]
-        names = (self.mode.traced.names.get(node, "") for node in nodes)
-        return [self.cuts[name] for name in names if name in self.cuts]
-
     def _mixes_between(self, first: Cut, second: Cut) -> bool:
         live, nodes = self.mode.live, self.mode.traced.nodes
         between = live[live.index(nodes[first.name]) + 1 : live.index(nodes[second.name]) + 1]
-        return any(self._mixes(node) for node in between)
-
-    def _mixes(self, node: fx.Node) -> bool:
-        """Whether it applies a matrix of parameters, as a convolution does and a norm does not."""
-        if node.target in {F.linear, F.conv2d}:  # of a module that was traced through
-            return True
-        module = self._module(node)
-        return module is not None and any(p.ndim > 1 for p in module.parameters())
-
-    def _does_nothing(self, cut: Cut) -> bool:
-        """Whether it only hands its input on when the network is not in training."""
-        node = self.mode.traced.nodes[cut.name]
-        return (
-            isinstance(self._module(node), nn.Identity | nn.Dropout | nn.Dropout2d)
-            or node.target is F.dropout
-        )
+        return any(self.mixes(node) for node in between)
 
     def _is_resampled(self, cut: Cut) -> bool:
         """Whether it is an adaptive pooling to more than one position, which repeats those of small images."""
-        module = self._module(self.mode.traced.nodes[cut.name])
+        module = self.module(self.mode.traced.nodes[cut.name])
         return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in {1, (1, 1)}
 
     def _is_pool(self, cut: Cut) -> bool:
         node = self.mode.traced.nodes[cut.name]
-        return node.target in _POOLS or isinstance(self._module(node), nn.AdaptiveAvgPool2d)
-
-    def _source(self, cut: Cut) -> Cut | None:
-        """The cut that an operation with one input takes it from."""
-        sources = self.mode.traced.nodes[cut.name].all_input_nodes
-        return self.cuts.get(self.mode.traced.names.get(sources[0], "")) if len(sources) == 1 else None
-
-    def _module(self, node: fx.Node) -> nn.Module | None:
-        return self.network.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return node.target in _POOLS or isinstance(self.module(node), nn.AdaptiveAvgPool2d)
 
 
 def _is_dense(cut: Cut, source: Cut) -> bool:

@@ -1,17 +1,20 @@
 """A backbone: a network with its weights, its preprocessing, its licence and its cuts."""
 
-import hashlib
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from torch import nn
 
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cut import MEAN, Cut
 from headstart.backbones.cuts import CutNetwork, cut_network
 from headstart.backbones.layers import Layer
+from headstart.backbones.native import build_native_head
+from headstart.backbones.sources import build_network
+from headstart.backbones.starts import Starts
+from headstart.backbones.weights import sha256_of_tensors
 from headstart.errors import BackboneError
 from headstart.images import Preprocess
 
@@ -102,7 +105,80 @@ class Backbone:
 
         It shares its parameters with the network.
         """
-        return self._cut_network.prefix(cut)
+        return self.part(None, cut)
+
+    def part(self, start: Cut | None, end: Cut) -> nn.Module:
+        """What lies between two cuts: from the features at start to those at end.
+
+        `part(start, end)(prefix(start)(x))` is `prefix(end)(x)` bit for bit, in eval and in train mode. It shares its
+        parameters with the network, has those only that it uses, under the network's own names, and leaves the
+        features it is given as they are.
+
+        Args:
+            start: where its input (N, *start.shape) comes from, or None for the pixels, (N, 3, size, size).
+            end: where its output (N, *end.shape) is taken; an average (`NAME:mean`) too. The same as start for
+                what changes nothing.
+
+        Raises:
+            BackboneError: the network does not go on from start, or end does not come after it.
+        """
+        return self._cut_network.part(start, end)
+
+    def cut_before(self, layer: str) -> Cut | None:
+        """Where the frozen prefix ends when everything from a layer on is trained.
+
+        It is the last cut before the layer's first operation, and before a dropout in front of it. An alias, or
+        the name of what has no parameters of its own, stands for the layer that makes it.
+
+        Args:
+            layer: a module (`layer4`), an operation, an alias (`fc7`), or `classifier`, in any network that has one.
+
+        Returns:
+            The cut, or None where nothing with parameters comes before the layer, so that all is trained.
+
+        Raises:
+            BackboneError: there is no such layer (the nearest names are given), or the network cannot be cut.
+        """
+        if self._starts is None:
+            raise BackboneError(
+                f"{self.name} cannot be trained from {layer!r} on, only as a whole.\n{self.note}"
+            )
+        return self._starts.before(layer)
+
+    def native_head(self, n_classes: int, *, seed: int) -> nn.Module:
+        """The network's own classifier, made anew: all that it does behind its `last` cut.
+
+        Its weights are its own, and drawn as in a freshly built network; calling again with the same classes builds
+        the same module, into which a state dict can be loaded.
+
+        Args:
+            n_classes: number of classes.
+            seed: of the weights; torch's own generator is kept.
+
+        Returns:
+            A module in eval mode, from features (N, *last.shape) to logits (N, n_classes).
+
+        Raises:
+            BackboneError: the network has several classifiers, or cannot be cut.
+        """
+        return build_native_head(self.card, self.cut("last"), n_classes, seed=seed)
+
+    @property
+    def classifier_layer(self) -> str | None:
+        """The layer that is the network's own classifier; None where there is none, or several.
+
+        AlexNet's and VGG's `classifier`, which holds three weight layers; else what the last one stands in.
+        """
+        return self._starts.classifier_layer if self._starts is not None else None
+
+    @property
+    def classifier_layers(self) -> int:
+        """How many weight layers the classifier has; 0 where there is no classifier, or several."""
+        return len(self._starts.weight_layers) if self._starts is not None else 0
+
+    @cached_property
+    def _starts(self) -> Starts | None:
+        return self._cut_network.starts(self.aliases)
 
     def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
         """Prefix and suffix, sharing their parameters with the whole: `suffix(prefix(x))` is `network(x)`.
@@ -113,13 +189,23 @@ class Backbone:
         Raises:
             BackboneError: the network does not go on from there (`cut.goes_on`), as from an average beside it.
         """
-        return self._cut_network.split(cut)
+        suffix = self._cut_network.suffix(cut)
+        return self.prefix(cut), suffix
 
+    def copy(self) -> "Backbone":
+        """The same backbone with a network of its own, so that training it leaves this one as it is."""
+        return replace(self, network=deepcopy(self.network))
 
-def sha256_of_tensors(state: Mapping[str, torch.Tensor]) -> str:
-    """One sha256 for a state dict: names, shapes, dtypes and bytes, in order."""
-    digest = hashlib.sha256()
-    for name, tensor in state.items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    def trained(self) -> "Backbone":
+        """The same network under the identity of the weights that it has now, for when they have been trained."""
+        return replace(self, weights_sha256=sha256_of_tensors(self.network.state_dict()))
+
+    def reinitialise(self, part: nn.Module, *, seed: int) -> None:
+        """Give what a part of this network uses the values that it has in a freshly built network.
+
+        Args:
+            part: from `part`, `prefix` or `split`; its parameters and buffers are overwritten, and no others.
+            seed: of the random weights; torch's own generator is kept.
+        """
+        fresh = build_network(self.card, seed=seed).state_dict()
+        part.load_state_dict({name: fresh[name] for name in part.state_dict()})

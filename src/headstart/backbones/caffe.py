@@ -133,11 +133,12 @@ class AlexNet(nn.Sequential):
 
     Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, 2012; the
     normalisation is that of section 3.3 with Caffe's constants (k 1, n 5, alpha 1e-4 over n, beta 0.75). Takes
-    (N, 3, H, W) and gives (N, 1000); at 227 pixels, where `fit5` changes nothing, it is the paper's network. Ports that
-    pad the first convolution too (TensorFlow's "SAME") compute other codes from the same weights.
+    (N, 3, H, W) and gives (N, num_classes); at 227 pixels, where `fit5` changes nothing, it is the paper's
+    network. Ports that pad the first convolution too (TensorFlow's "SAME") compute other codes from the same
+    weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
         self._add("1", nn.Conv2d(3, 96, 11, stride=4), normalised=True)
         self._add("2", nn.Conv2d(96, 256, 5, padding=2, groups=2), normalised=True)
@@ -152,7 +153,7 @@ class AlexNet(nn.Sequential):
             self.add_module(f"linear{i}", nn.Linear(inputs, 4096))
             self.add_module(f"relu{i}", nn.ReLU(inplace=True))
             self.add_module(f"drop{i}", nn.Dropout())
-        self.linear8 = nn.Linear(4096, 1000)
+        self.linear8 = nn.Linear(4096, num_classes)
 
     def _add(self, number: str, convolution: nn.Conv2d, *, normalised: bool = False) -> None:
         self.add_module(f"conv{number}", convolution)
@@ -176,8 +177,10 @@ class CaffeSource(BackboneSource):
 
     def build(self, card: BackboneCard) -> nn.Module:
         """The architecture with random weights, from torch's global generator."""
-        name = _name(card)
-        network: nn.Module = AlexNet() if name == "alexnet" else models.get_model(name, weights=None)
+        name, arguments = _name(card), dict[str, Any](card.arguments)
+        network: nn.Module = (
+            AlexNet(**arguments) if name == "alexnet" else models.get_model(name, weights=None, **arguments)
+        )
         return network
 
     def load(self, card: BackboneCard, network: nn.Module) -> NoReturn:

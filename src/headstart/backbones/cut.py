@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import prod
 
+from headstart.errors import BackboneError
+
 MEAN = ":mean"
 
 
@@ -51,3 +53,21 @@ class Cut:
     def averaged(self) -> "Cut":
         """Its average over positions, which the network does not go on from."""
         return Cut(name=self.name + MEAN, shape=(self.channels,), parameters=self.parameters, goes_on=False)
+
+
+def require_going_on(cut: Cut) -> None:
+    """Refuse a cut that is no place to start from.
+
+    Raises:
+        BackboneError: the network does not go on from it.
+    """
+    if cut.name.endswith(MEAN):
+        raise BackboneError(
+            f"The network does not go on from {cut.name!r}: this average is taken beside it.\n"
+            f"To train the network's own last layers, choose {cut.name.removesuffix(MEAN)!r}."
+        )
+    if not cut.goes_on:
+        raise BackboneError(
+            f"The network does not go on from {cut.name!r} as one tensor.\n"
+            "Take features there, or choose another layer to train its own last layers from."
+        )

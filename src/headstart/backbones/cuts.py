@@ -5,28 +5,28 @@ rest needs is a legal cut. Its canonical name is the module or operation that ma
 `global_pool.flatten`). Where the network has no average over positions of its own, `NAME:mean` adds one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Protocol
 
-import torch
 from torch import fx, nn
 from torchvision.models.feature_extraction import DualGraphModule
 
 from headstart.backbones.aliases import Aliases
-from headstart.backbones.cut import MEAN, Cut
+from headstart.backbones.cut import MEAN, Cut, require_going_on
 from headstart.backbones.keeping import attributes_kept
 from headstart.backbones.layers import Layer, list_layers
 from headstart.backbones.observing import observe
-from headstart.backbones.parts import Mode
-from headstart.backbones.pooling import Averaged, PooledHead
+from headstart.backbones.operations import Operations, nearest
+from headstart.backbones.parts import Mode, with_average
+from headstart.backbones.pooling import POOLED_HEAD, has_pooling, pooled_cut, pooling
+from headstart.backbones.starts import Starts
 from headstart.backbones.tracing import trace
+from headstart.backbones.untraced import UntracedNetwork
 from headstart.errors import BackboneError
-from headstart.threads import one_thread
 
 __all__ = ["Cut", "CutNetwork", "TracedNetwork", "UntracedNetwork", "cut_network"]
 
-POOLED_HEAD = "forward_head"
 _SEE = "`headstart backbones NAME` shows all that can be taken."
 
 
@@ -61,12 +61,16 @@ class CutNetwork(Protocol):
         """The tree of modules; see `list_layers`."""
         ...
 
-    def prefix(self, cut: Cut) -> nn.Module:
-        """From pixels (N, 3, size, size) to features (N, *cut.shape)."""
+    def part(self, start: Cut | None, end: Cut) -> nn.Module:
+        """From the features at start, or the pixels, to those at end; raises BackboneError if that is no way."""
         ...
 
-    def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
-        """Prefix and suffix (features to output); raises BackboneError where the network does not go on."""
+    def suffix(self, start: Cut) -> nn.Module:
+        """From the features at start to the output; raises BackboneError where the network does not go on."""
+        ...
+
+    def starts(self, aliases: Mapping[str, str]) -> Starts | None:
+        """Where layers begin, with the aliases that count; None where that is not known."""
         ...
 
 
@@ -84,7 +88,7 @@ def cut_network(network: nn.Module, *, size: int) -> CutNetwork:
     try:
         return TracedNetwork(network, size=size)
     except BackboneError as error:
-        if not hasattr(network, "forward_head"):
+        if not has_pooling(network):
             raise
         return UntracedNetwork(network, size=size, reason=str(error))
 
@@ -107,6 +111,7 @@ class TracedNetwork:
 
     def __init__(self, network: nn.Module, *, size: int) -> None:
         self.network = network
+        self._size = size
         self.train = _observe(network, size, training=True)
         self.eval = _observe(network, size, training=False)
         self.cuts, self.aliases = self._with_aliases(self._find(), size)
@@ -116,8 +121,8 @@ class TracedNetwork:
         train, evaluation = self.train, self.eval
         # A node without a name is none of the network's own: it packs several outputs into a tuple.
         in_train_mode = {(train.traced.names.get(node), train.observed[node].shape) for node in train.cuts()}
-        parameters = _prefix_parameters(self.network, evaluation.traced.graph)
-        found = {}
+        found: dict[str, Cut] = {}
+        parameters = Operations(network=self.network, mode=evaluation, cuts=found).parameters_until()
         for node in evaluation.cuts():
             name, shape = evaluation.traced.names.get(node), evaluation.observed[node].shape
             if name is not None and shape is not None and (name, shape) in in_train_mode:
@@ -127,9 +132,9 @@ class TracedNetwork:
     def _with_aliases(self, cuts: dict[str, Cut], size: int) -> tuple[dict[str, Cut], dict[str, str]]:
         """The cuts with those that the aliases add, and the aliases."""
         found = Aliases(network=self.network, mode=self.eval, cuts=cuts)
-        if hasattr(self.network, "forward_head") and (found.last is None or not found.last.is_vector):
+        if has_pooling(self.network) and (found.last is None or not found.last.is_vector):
             # Several classifiers, each with a token of its own: what they share is the network's own to say.
-            head = _pooled_head(self.network, size)
+            head = pooled_cut(self.network, size)
             return cuts | {head.name: head}, {"pooled": head.name, "last": head.name}
         if found.last is None or found.pooled is None:
             return cuts, {}
@@ -158,10 +163,10 @@ class TracedNetwork:
         if inside or layer in self.eval.traced.nodes:
             raise BackboneError(
                 f"Layer {layer!r} is no cut: data flows around it, or it is not one tensor. "
-                f"Nearest cuts: {_nearest(layer, [*also, *self.cuts])}.\n{_SEE}"
+                f"Nearest cuts: {nearest(layer, [*also, *self.cuts])}.\n{_SEE}"
             )
         raise BackboneError(
-            f"There is no layer {layer!r}. Nearest cuts: {_nearest(layer, [*also, *self.cuts])}.\n{_SEE}"
+            f"There is no layer {layer!r}. Nearest cuts: {nearest(layer, [*also, *self.cuts])}.\n{_SEE}"
         )
 
     def _averaged(self, cut: Cut) -> Cut:
@@ -175,90 +180,73 @@ class TracedNetwork:
         """The tree of modules; see `list_layers`."""
         return list_layers(self.network, self.eval, self.cuts, depth=depth)
 
-    def prefix(self, cut: Cut) -> nn.Module:
-        """From pixels (N, 3, size, size) to features (N, *cut.shape)."""
-        if cut.name == POOLED_HEAD:
-            return PooledHead(self.network)
-        if cut.name.endswith(MEAN):
-            through = self.cuts[cut.name.removesuffix(MEAN)]
-            return Averaged(self.prefix(through), through.positions)
-        return self._part(self.train.prefix(cut.name), self.eval.prefix(cut.name))
-
-    def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
-        """Prefix (pixels to features) and suffix (features to output); both share the network's parameters.
+    def part(self, start: Cut | None, end: Cut) -> nn.Module:
+        """From the features at start, or the pixels, to those at end.
 
         Raises:
-            BackboneError: the network does not go on from there.
+            BackboneError: the network does not go on from start, or end does not come after it.
         """
-        _require_going_on(cut)
-        return self.prefix(cut), self._part(self.train.suffix(cut.name), self.eval.suffix(cut.name))
+        if start == end:
+            return nn.Identity()
+        if start is not None:
+            require_going_on(start)
+        train, evaluation = self._modes(end)
+        return self._module(self._graph(train, start, end), self._graph(evaluation, start, end))
 
-    def _part(self, train: fx.Graph, evaluation: fx.Graph) -> nn.Module:
-        part: nn.Module = DualGraphModule(self.network, train, evaluation)
-        return part.train(self.network.training)
-
-
-class UntracedNetwork:
-    """A network of timm's whose operations cannot be followed: its pooled features are its one cut.
-
-    Args:
-        network: it takes (N, 3, size, size) float32, and has `forward_features` and `forward_head`.
-        size: height and width of the input, in pixels.
-        reason: why it cannot be traced.
-
-    Raises:
-        BackboneError: it does not take images of that size.
-    """
-
-    def __init__(self, network: nn.Module, *, size: int, reason: str) -> None:
-        self.network = network
-        head = _pooled_head(network, size)
-        self.cuts = {head.name: head}
-        self.aliases = dict.fromkeys(("pooled", "last"), head.name)
-        self.note: str | None = f"Its pooled features are its only layer to take. {reason}"
-
-    def resolve(self, layer: str, also: Iterable[str] = ()) -> Cut:
-        """The one cut, under its own name.
+    def suffix(self, start: Cut) -> nn.Module:
+        """From the features at start to the output.
 
         Raises:
-            BackboneError: another layer was named.
+            BackboneError: the network does not go on from start.
         """
-        if layer not in self.cuts:
-            raise BackboneError(f"There is no layer {layer!r} to take.\n{self.note}")
-        return self.cuts[layer]
-
-    def layers(self, depth: int | None) -> list[Layer]:
-        """The one cut; what the modules give is not known."""
-        return [
-            Layer(name=cut.name, kind="method", depth=0, parameters=cut.parameters, shape=cut.shape, cut=cut)
-            for cut in self.cuts.values()
-        ]
-
-    def prefix(self, cut: Cut) -> nn.Module:
-        """From pixels (N, 3, size, size) to pooled features (N, channels)."""
-        return PooledHead(self.network)
-
-    def split(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
-        """Always refused.
-
-        Raises:
-            BackboneError: the network does not go on from its pooled features in a way that is known.
-        """
-        _require_going_on(cut)
-        raise AssertionError(cut)
-
-
-def _require_going_on(cut: Cut) -> None:
-    if cut.name.endswith(MEAN):
-        raise BackboneError(
-            f"The network does not go on from {cut.name!r}: this average is taken beside it.\n"
-            f"To train the network's own last layers, choose {cut.name.removesuffix(MEAN)!r}."
+        require_going_on(start)
+        train, evaluation = self.train, self.eval
+        return self._module(
+            train.part(train.traced.nodes[start.name], train.traced.output),
+            evaluation.part(evaluation.traced.nodes[start.name], evaluation.traced.output),
         )
-    if not cut.goes_on:
-        raise BackboneError(
-            f"The network does not go on from {cut.name!r} as one tensor.\n"
-            "Take features there, or choose another layer to train its own last layers from."
-        )
+
+    def starts(self, aliases: Mapping[str, str]) -> Starts:
+        """Where layers begin, with the aliases that count."""
+        return Starts(network=self.network, mode=self.eval, cuts=self.cuts, aliases=aliases)
+
+    def _modes(self, end: Cut) -> tuple[Mode, Mode]:
+        """The network in train and in eval mode, on its way to that end."""
+        return self._pooling if end.name == POOLED_HEAD else (self.train, self.eval)
+
+    @cached_property
+    def _pooling(self) -> tuple[Mode, Mode]:
+        """The network on its way to what timm's own method pools."""
+        network = pooling(self.network)
+        return _observe(network, self._size, training=True), _observe(network, self._size, training=False)
+
+    def _graph(self, mode: Mode, start: Cut | None, end: Cut) -> fx.Graph:
+        """One mode's graph of a part.
+
+        Raises:
+            BackboneError: end does not come after start.
+        """
+        nodes, through = mode.traced.nodes, end.name.removesuffix(MEAN)
+        last = mode.traced.output if end.name == POOLED_HEAD else nodes[through]
+        if start is None:
+            graph = mode.part(mode.traced.pixels, last)
+        elif start.name in nodes and mode.live.index(nodes[start.name]) <= mode.live.index(last):
+            graph = mode.part(nodes[start.name], last)
+        else:
+            raise BackboneError(
+                f"Layer {end.name!r} does not come after {start.name!r}, so there is nothing between them.\n"
+                f"Choose a layer behind {start.name!r}, or start before {end.name!r}."
+            )
+        return with_average(graph, self.cuts[through].positions) if through != end.name else graph
+
+    def _module(self, train: fx.Graph, evaluation: fx.Graph) -> nn.Module:
+        module: nn.Module = DualGraphModule(self.network, train, evaluation)
+        own = dict(self.network.named_buffers(remove_duplicate=False))
+        for name, constant in list(module.named_buffers(remove_duplicate=False)):
+            if name not in own:  # a tensor that the forward uses, but that is no part of the network's state
+                above, _, attribute = name.rpartition(".")
+                module.get_submodule(above).register_buffer(attribute, constant, persistent=False)
+        return module.train(self.network.training)
 
 
 def _with_average(cuts: dict[str, Cut], name: str) -> dict[str, Cut]:
@@ -273,21 +261,6 @@ def _with_average(cuts: dict[str, Cut], name: str) -> dict[str, Cut]:
     return found
 
 
-def _pooled_head(network: nn.Module, size: int) -> Cut:
-    """The cut of `PooledHead`, by running it on one image of zeros."""
-    module = PooledHead(network)
-    device = next(network.parameters()).device
-    with attributes_kept(network), one_thread(), torch.inference_mode():
-        try:
-            features = module.eval()(torch.zeros(1, 3, size, size, device=device))
-        except Exception as error:  # whatever a foreign forward() raises
-            raise BackboneError(
-                f"{type(network).__name__} does not run on images of {size} pixels: {error}"
-            ) from error
-    parameters = sum(p.numel() for p in network.parameters())
-    return Cut(name=POOLED_HEAD, shape=tuple(features.shape[1:]), parameters=parameters, goes_on=False)
-
-
 def _observe(network: nn.Module, size: int, *, training: bool) -> Mode:
     with attributes_kept(network):
         traced = trace(network.train(training))
@@ -299,33 +272,3 @@ def _observe(network: nn.Module, size: int, *, training: bool) -> Mode:
             f"{type(network).__name__} cannot be cut for images of {size} pixels: {error}"
         ) from error
     return Mode(traced=traced, observed=observed)
-
-
-def _prefix_parameters(network: nn.Module, graph: fx.Graph) -> dict[fx.Node, int]:
-    """For each node, how many parameters have been used up to it (each counted once)."""
-    seen: set[int] = set()
-    counts: dict[fx.Node, int] = {}
-    total = 0
-    for node in graph.nodes:
-        if node.op in {"call_module", "get_attr"}:
-            for parameter in _parameters(network, str(node.target)):
-                if id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    total += parameter.numel()
-        counts[node] = total
-    return counts
-
-
-def _parameters(network: nn.Module, target: str) -> list[nn.Parameter]:
-    """The parameters of the module, or the one parameter, that `target` names."""
-    value: object = network
-    for name in target.split("."):
-        value = getattr(value, name)
-    if isinstance(value, nn.Module):
-        return list(value.parameters())
-    return [value] if isinstance(value, nn.Parameter) else []
-
-
-def _nearest(layer: str, names: Sequence[str]) -> str:
-    close = get_close_matches(layer, names, n=5, cutoff=0.3) or names[-5:]
-    return ", ".join(close)

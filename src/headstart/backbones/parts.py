@@ -1,6 +1,6 @@
-"""Parts: which operations split a network in two, and the graphs of both halves.
+"""Parts: which operations split a network, and the graphs of what lies between two of them.
 
-Both halves keep the order of the whole, so a cut is a moment in it: what has run by then belongs to the prefix, the
+Every part keeps the order of the whole, so a cut is a moment in it: what has run by then belongs to the prefix, the
 rest to the suffix. It is legal when its own value is all that the suffix needs of the prefix, apart from what
 can be made again from nothing: parameters, position tables, sizes. Random numbers are never drawn again.
 """
@@ -9,7 +9,6 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -35,8 +34,8 @@ class Mode:
     @cached_property
     def live(self) -> tuple[fx.Node, ...]:
         """The operations that the output depends on, and the effects with what these depend on."""
-        needed = _needed(self.traced.output, *self.effects)
-        return tuple(node for node in self.traced.graph.nodes if node in needed)
+        wanted = needed(self.traced.output, *self.effects)
+        return tuple(node for node in self.traced.graph.nodes if node in wanted)
 
     @cached_property
     def repeatable(self) -> frozenset[fx.Node]:
@@ -84,42 +83,52 @@ class Mode:
             and self.observed[node].has_tensors
         ]
 
-    def prefix(self, name: str) -> fx.Graph:
-        """From the pixels to the cut of that name."""
-        cut = self.traced.nodes[name]
-        before = set(takewhile(lambda node: node is not cut, self.live))
-        needed = _needed(cut, *before.intersection(self.effects))
-        graph = fx.Graph(tracer_cls=LayerTracer)
-        copies: dict[fx.Node, fx.Node] = {}
-        for node in self.live:
-            if node in needed:
-                copies[node] = graph.node_copy(node, copies.__getitem__)
-        graph.output(copies[cut])
-        return graph
+    def part(self, start: fx.Node, end: fx.Node) -> fx.Graph:
+        """From one operation's value to another's.
 
-    def suffix(self, name: str) -> fx.Graph:
-        """From the cut of that name to the output."""
-        return _Suffix(self, self.traced.nodes[name]).graph
+        Args:
+            start: a cut, or `traced.pixels` for the network's input.
+            end: a cut behind it, or `traced.output` for all that the network does.
+        """
+        return _Part(self, start, end).graph
 
 
-class _Suffix:
-    """Writes the graph of a suffix: what comes after the cut, and before it what must be made again."""
+def with_average(graph: fx.Graph, positions: tuple[int, ...]) -> fx.Graph:
+    """The graph with an average over positions at its end.
 
-    def __init__(self, mode: Mode, cut: fx.Node) -> None:
-        self._mode, self._cut = mode, cut
+    Args:
+        graph: gives features (N, ...); it is changed.
+        positions: which of their dimensions, without the batch's, to average over.
+    """
+    output = next(reversed(graph.nodes))
+    with graph.inserting_before(output):
+        mean = graph.call_method("mean", (output.args[0],), {"dim": [i + 1 for i in positions]})
+    output.args = (mean,)
+    return graph
+
+
+class _Part:
+    """Writes a part's graph: what lies between its ends, and before that what must be made again."""
+
+    def __init__(self, mode: Mode, start: fx.Node, end: fx.Node) -> None:
+        self._mode, self._start = mode, start
+        self._steps = _between(mode, start, end)
         self.graph = fx.Graph(tracer_cls=LayerTracer)
-        self._features = self.graph.placeholder("features")
-        self._later = mode.live[mode.live.index(cut) + 1 :]
-        self._copies: dict[fx.Node, Any] = {cut: self._start()}
-        for node in self._later:
-            if node.op not in {"placeholder", "output"}:
-                self._copies[node] = self.graph.node_copy(node, self._copy)
-        self.graph.output(fx.map_arg(mode.traced.output.args[0], self._copy))
+        self._features = self._placeholder()
+        self._copies: dict[fx.Node, Any] = {start: self._own_features()}
+        for node in self._steps:
+            self._copies[node] = self.graph.node_copy(node, self._copy)
+        self.graph.output(fx.map_arg(end.args[0] if end.op == "output" else end, self._copy))
 
-    def _start(self) -> fx.Node:
-        """The features, as a copy where the suffix would write into the caller's own."""
-        own = self._mode.observed[self._cut].storages
-        if any(own & self._mode.observed[node].written for node in self._later):
+    def _placeholder(self) -> fx.Node:
+        if self._start.op == "placeholder":
+            return self.graph.node_copy(self._start)
+        return self.graph.placeholder("features")
+
+    def _own_features(self) -> fx.Node:
+        """The features, as a copy where the part would write into the caller's own."""
+        own = self._mode.observed[self._start].storages
+        if any(own & self._mode.observed[node].written for node in self._steps):
             return self.graph.call_function(torch.clone, (self._features,))
         return self._features
 
@@ -129,7 +138,7 @@ class _Suffix:
         return self._copies[node]
 
     def _make_again(self, node: fx.Node) -> Any:
-        """An operation before the cut: from its own arguments, or where these are the pixels' from what is known."""
+        """An operation before the start: from its own arguments, or where these are the pixels' from what is known."""
         if self._mode.repeatable.issuperset(node.all_input_nodes):
             return self.graph.node_copy(node, self._copy)
         return self._value(self._mode.observed[node].plain)
@@ -141,7 +150,7 @@ class _Suffix:
             return self._times(plain.factor)
         if isinstance(plain, torch.device):
             return self.graph.call_function(getattr, (self._features, "device"))
-        if isinstance(plain, torch.dtype) and plain == self._mode.observed[self._cut].dtype:
+        if isinstance(plain, torch.dtype) and plain == self._mode.observed[self._start].dtype:
             return self.graph.call_function(getattr, (self._features, "dtype"))
         return plain
 
@@ -151,13 +160,21 @@ class _Suffix:
         return images if factor == 1 else self.graph.call_function(operator.mul, (images, factor))
 
 
-def _needed(*targets: fx.Node) -> set[fx.Node]:
+def _between(mode: Mode, start: fx.Node, end: fx.Node) -> list[fx.Node]:
+    """What runs behind the start up to the end and is needed there, with the effects among it."""
+    order = mode.live
+    between = order[order.index(start) + 1 : order.index(end) + 1]
+    wanted = needed(end, *set(between).intersection(mode.effects))
+    return [node for node in between if node in wanted and node.op not in {"placeholder", "output"}]
+
+
+def needed(*targets: fx.Node) -> set[fx.Node]:
     """The targets and every node they depend on."""
-    needed: set[fx.Node] = set()
+    found: set[fx.Node] = set()
     waiting = list(targets)
     while waiting:
         node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
+        if node not in found:
+            found.add(node)
             waiting.extend(node.all_input_nodes)
-    return needed
+    return found

@@ -25,7 +25,10 @@ class BackboneSource(Protocol):
         ...
 
     def build(self, card: BackboneCard) -> nn.Module:
-        """The architecture with random weights, drawn from torch's global generator."""
+        """The architecture with random weights, drawn from torch's global generator.
+
+        It has as many classes as the card's arguments say with `num_classes`, where they do.
+        """
         ...
 
     def load(self, card: BackboneCard, network: nn.Module) -> str:

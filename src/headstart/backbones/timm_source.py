@@ -23,10 +23,9 @@ from huggingface_hub import constants as hub
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
-from headstart.backbones.backbone import sha256_of_tensors
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.source import BackboneSource
-from headstart.backbones.weights import WeightsFolder
+from headstart.backbones.weights import WeightsFolder, sha256_of_tensors
 from headstart.errors import BackboneError, ConfigError
 from headstart.images import Preprocess
 

@@ -1,5 +1,6 @@
 """Weights of the user's own: files and folders, the words that choose among them, and fitting them in."""
 
+import hashlib
 import json
 import pickle
 import re
@@ -232,3 +233,12 @@ def read_folder(path: Path) -> WeightsFolder:
         model_args=arguments,
         pretrained_cfg=details,
     )
+
+
+def sha256_of_tensors(state: Mapping[str, Tensor]) -> str:
+    """One sha256 for a state dict: names, shapes, dtypes and bytes, in order."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

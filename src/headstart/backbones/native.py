@@ -1,0 +1,51 @@
+"""Native: a network's own classifier, made anew for other classes."""
+
+import torch
+from torch import nn
+
+from headstart.backbones.card import BackboneCard
+from headstart.backbones.cut import Cut
+from headstart.backbones.cuts import cut_network
+from headstart.backbones.sources import build_network, with_classes
+from headstart.errors import BackboneError
+
+
+def build_native_head(card: BackboneCard, last: Cut, n_classes: int, *, seed: int) -> nn.Module:
+    """All that an architecture does behind its `last` cut, with random weights for so many classes.
+
+    It is taken from a network that was freshly built for these classes, so the weights are drawn as the
+    architecture's authors would; nothing is shared with any other network.
+
+    Args:
+        card: the architecture.
+        last: the cut.
+        n_classes: number of classes.
+        seed: of the weights; torch's own generator is kept.
+
+    Returns:
+        A module in eval mode, from features (N, *last.shape) to logits (N, n_classes).
+
+    Raises:
+        BackboneError: the architecture has no one classifier that could be made for other classes.
+    """
+    if not last.goes_on:
+        raise _impossible(card, f"it does not go on from {last.name!r} as one tensor")
+    found = cut_network(build_network(with_classes(card, n_classes), seed=seed), size=card.preprocess.size)
+    if found.cuts.get(last.name) != last:
+        raise _impossible(card, f"built for {n_classes} classes it has no layer {last.name!r}")
+    head = found.suffix(last)
+    if (shape := _output_shape(head, last)) != (n_classes,):
+        raise _impossible(card, f"built for {n_classes} classes it gives {shape} for an image")
+    return head
+
+
+def _output_shape(head: nn.Module, last: Cut) -> tuple[int, ...]:
+    """The shape of one image's output."""
+    with torch.inference_mode():
+        return tuple(head(torch.zeros(1, *last.shape)).shape[1:])
+
+
+def _impossible(card: BackboneCard, reason: str) -> BackboneError:
+    return BackboneError(
+        f"The classifier of {card.name} cannot be made for other classes: {reason}.\nChoose the head linear."
+    )
