@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,22 @@ def test_configs_and_commands(tmp_path: Path, capsys) -> None:
         for name in ("feature-extraction", "finetune")
     ]
     assert f'data = "{tmp_path}"' in (tmp_path / "r4" / "finetune.toml").read_text()
+
+
+def test_cases_that_come_to_the_same_are_told(tmp_path: Path, capsys, monkeypatch) -> None:
+    network = SimpleNamespace(classifier_layer="fc", classifier_layers=1, cut=lambda layer: None)
+    monkeypatch.setattr("headstart.backbones.load_backbone", lambda name, weights: network)
+    words = "case-4, case-5, case-6: the same layer is trained from the same start"
+
+    out = done(capsys, "r5", "--backbone", "resnet18")
+
+    assert words in out
+    (line,) = [line for line in out.splitlines() if line.startswith("case-5")]
+    assert "case-4, case-6" in line
+    assert main(["study", "r5", "--backbone", "resnet18", "--out", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out.count("headstart train --config") == len(captured.out.splitlines()) == 9
 
 
 @pytest.mark.parametrize(
