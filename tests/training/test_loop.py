@@ -85,7 +85,9 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def test_it_learns_and_tells_of_each_epoch() -> None:
     told = []
-    result, _ = trained(replace(RECIPE, epochs=12), watch=Watch(epoch=lambda epoch, epochs: told.append(epoch)))
+    result, _ = trained(
+        replace(RECIPE, epochs=12), watch=Watch(epoch=lambda epoch, epochs: told.append(epoch))
+    )
 
     assert told == list(result.history)
     assert [epoch.number for epoch in told] == list(range(1, 13))

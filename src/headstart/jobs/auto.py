@@ -122,7 +122,12 @@ class _Tuning:
             if self.work.config.precision != "auto":
                 precision = self.work.config.precision
                 return images_per_second(
-                    trainee.body, trainee.head, examples, self.recipe, device=self.work.device, precision=precision
+                    trainee.body,
+                    trainee.head,
+                    examples,
+                    self.recipe,
+                    device=self.work.device,
+                    precision=precision,
                 )
             precision, speed = choose_precision(
                 trainee.body, trainee.head, examples, self.recipe, device=self.work.device
@@ -163,7 +168,13 @@ class _Tuning:
             work, trainee = self._trainee(rows[folds != fold])
             with self.inputs.source.session():
                 trained = fit_by_epochs(
-                    work, recipe, trainee, self.inputs, fit=rows[folds != fold], check=rows[:0], keeps_best=True
+                    work,
+                    recipe,
+                    trainee,
+                    self.inputs,
+                    fit=rows[folds != fold],
+                    check=rows[:0],
+                    keeps_best=True,
                 )
             if not trained.complete:
                 return None

@@ -23,7 +23,14 @@ from headstart.jobs.inputs import Inputs
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
 from headstart.threads import one_thread
-from headstart.training import Trained, Watch, calibrate_head, network_logits, noticed_interruptions, train_network
+from headstart.training import (
+    Trained,
+    Watch,
+    calibrate_head,
+    network_logits,
+    noticed_interruptions,
+    train_network,
+)
 
 Rows = NDArray[np.int64]
 
@@ -189,7 +196,13 @@ def outcome_of(
 
 
 def train_by_epochs(
-    work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs, *, deadline: float = math.inf, keeps_best: bool = False
+    work: Work,
+    recipe: Recipe,
+    trainee: Trainee,
+    inputs: Inputs,
+    *,
+    deadline: float = math.inf,
+    keeps_best: bool = False,
 ) -> Outcome:
     """Train a network on train, the epoch chosen on validation where there is a validation part.
 
@@ -211,9 +224,7 @@ def train_by_epochs(
             keeps_best=keeps_best,
         )
     seconds = time.perf_counter() - start
-    return outcome_of(
-        work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds
-    )
+    return outcome_of(work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds)
 
 
 def _class_weights(work: Work, fit: Rows) -> torch.Tensor | None:
@@ -221,7 +232,9 @@ def _class_weights(work: Work, fit: Rows) -> torch.Tensor | None:
     if work.config.class_weights == "none":
         return None
     counts = np.bincount(work.data.labels[fit], minlength=len(work.data.dataset.classes))
-    weights = np.divide(len(fit), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
+    weights = np.divide(
+        len(fit), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0
+    )
     return torch.from_numpy(weights.astype(np.float32))
 
 

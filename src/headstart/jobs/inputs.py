@@ -95,6 +95,8 @@ def _photos(work: Work, views: Sequence[View]) -> Photos:
     """The photo behind each row."""
     names, seed = work.data.dataset.names(), work.config.seed
     draws = [
-        partial(draw_view, view=view, seed=seed, sha256=sha256) for view in views for sha256 in work.data.sha256s
+        partial(draw_view, view=view, seed=seed, sha256=sha256)
+        for view in views
+        for sha256 in work.data.sha256s
     ]
     return Photos(files=work.data.dataset.files, names=names * len(views), views=draws)

@@ -59,14 +59,17 @@ def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[Fit
     folds = None
     if data.record.choice == "cross-validation":
         folds = np.tile(
-            stratified_folds(data.labels[fit], data.record.folds, work.config.seed, groups=data.groups(fit)), views
+            stratified_folds(data.labels[fit], data.record.folds, work.config.seed, groups=data.groups(fit)),
+            views,
         )
     fitted = fit_head(
         features.stacked(fit),
         np.tile(data.labels[fit], views),
         n_classes=len(data.dataset.classes),
         kind=kind,
-        validation=(features.arrays[0][check], data.labels[check]) if data.record.choice == "validation" else None,
+        validation=(features.arrays[0][check], data.labels[check])
+        if data.record.choice == "validation"
+        else None,
         folds=folds,
         class_weights=work.config.class_weights == "balanced",
     )

@@ -31,7 +31,9 @@ def probe(work: Work, recipe: Recipe) -> Outcome:
     if solved_for and not _has_epochs(recipe):
         return probe_photos(work, end, views_of(recipe), cast(HeadKind, recipe.head))
     if recipe.head in ("ridge", "knn"):
-        raise ConfigError(f"A {recipe.head} head is solved for, without epochs.\nLeave out --epochs and --schedule.")
+        raise ConfigError(
+            f"A {recipe.head} head is solved for, without epochs.\nLeave out --epochs and --schedule."
+        )
     if not _has_epochs(recipe):
         recipe = replace(recipe, epochs=_EPOCHS_OF_A_HEAD)
     trainee = make_trainee(work, start=end, end=end, head=new_head(work, recipe, end))
@@ -62,7 +64,9 @@ def scratch(work: Work, recipe: Recipe) -> Outcome:
 def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
     if recipe.head != "linear":
-        raise ConfigError(f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune.")
+        raise ConfigError(
+            f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune."
+        )
     start, end = start_of(work), end_of(work, recipe)
     recipe = decide_flips(work, _for_prefix(work, recipe, start))
     features = load_views(work, end, (ORIGINAL,))

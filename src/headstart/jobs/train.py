@@ -96,7 +96,9 @@ def train(
         outcome = auto(work) if config.recipe == "auto" else _technique(work)
         judged, seconds = _judge(data, outcome)
         _write(writer, work, outcome, judged)
-        result = make_result(writer.config, work, outcome, judged, {"read": data.seconds, **outcome.seconds, **seconds})
+        result = make_result(
+            writer.config, work, outcome, judged, {"read": data.seconds, **outcome.seconds, **seconds}
+        )
         result["seconds"]["total"] = time.perf_counter() - start
         _write_report(writer, work, outcome, judged, result)
         return writer.finish(result)
@@ -145,11 +147,15 @@ def _read(
         _require_classes(made, problems)
         return made, record
 
-    probes = config.recipe in ("auto", "probe", "feature-extraction", "lp-ft") and config.normalise == "weights"
+    probes = (
+        config.recipe in ("auto", "probe", "feature-extraction", "lp-ft") and config.normalise == "weights"
+    )
     decode = partial(
         measure_images, preprocess=backbone.preprocess, store=store, progress=observers.extraction
     )
-    take = extract_layer_of(config, backbone, store=store, progress=observers.extraction) if probes else decode
+    take = (
+        extract_layer_of(config, backbone, store=store, progress=observers.extraction) if probes else decode
+    )
     got = divide_and_extract(listed, divide, take)
     if config.normalise == "dataset":
         train = got.dataset.subset(got.dataset.rows("train"))
@@ -201,7 +207,9 @@ def _judge(data: RunData, outcome: Outcome) -> tuple[Judged, dict[str, float]]:
     start = time.perf_counter()
     rows, labels = data.rows("test"), data.labels
     predictions = Predictions(
-        paths=tuple(data.dataset.names("test")), labels=labels[rows], probabilities=outcome.probabilities(rows)
+        paths=tuple(data.dataset.names("test")),
+        labels=labels[rows],
+        probabilities=outcome.probabilities(rows),
     )
     held_out = outcome.held_out
     judged = Judged(

@@ -8,7 +8,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +21,7 @@ from headstart.recipes import Recipe
 from headstart.runtimes import freed_memory_kept
 from headstart.training.checkpoint import Checkpoint, Epoch, Progress, read_checkpoint, write_checkpoint
 from headstart.training.interruption import Interruption
+from headstart.training.machine import Machine
 from headstart.training.optimisers import (
     keep_running_statistics,
     make_optimizer,
@@ -175,14 +175,13 @@ class _Training:
         epochs: int,
         watch: Watch,
     ) -> None:
-        # Convolutions are fastest with the channels innermost, as pixels come.
-        self.model = nn.Sequential(body, head).to(device, memory_format=torch.channels_last)
+        self.machine = Machine(device, precision)
+        self.model = _placed(body, head, self.machine)
         self.optimizer = make_optimizer(recipe, body, head, stages=stages)
         self.train, self.validation = train, validation
         self.recipe, self.schedule, self.epochs = recipe, recipe.rates(), epochs
-        self.class_weights = None if class_weights is None else class_weights.to(device)
-        self.seed, self.device, self.precision = seed, device, precision
-        self.watch = watch
+        self.class_weights = None if class_weights is None else class_weights.to(self.machine.device)
+        self.seed, self.watch = seed, watch
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.best_logits: Tensor | None = None
@@ -224,25 +223,40 @@ class _Training:
         """One step on a batch: its mean loss, and how many were right, before it."""
         torch.manual_seed(derived_seed(self.seed, self.progress.epoch, step))
         set_rate(self.optimizer, rate)
-        inputs = self.train.source.inputs(rows, self.progress.epoch).to(self.device)
-        labels = self.train.labels[rows].to(self.device)
-        with self.autocast():
+        own = self.machine.share(rows)
+        inputs = self.train.source.inputs(own, self.progress.epoch).to(self.machine.device)
+        labels = self.train.labels[own].to(self.machine.device)
+        with self.machine.autocast():
             logits = self.model(inputs)
-        loss = F.cross_entropy(
-            logits.float(), labels, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
-        )
+        # The batch's mean, of which other processes may have a part.
+        loss = self.summed_loss(logits.float(), labels) / self.weight(self.train.labels[rows])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.machine.add_gradients(self.model.parameters())
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
-        value = loss.item()
+        value = self.machine.total(loss.detach()).item()
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss became {value} in epoch {self.progress.epoch + 1}, step {step + 1}, at a learning rate of "
                 f"{rate:.2g}.\nTry a lower one: --lr {rate / 10:.1g}."
             )
-        return value, int((logits.argmax(dim=1) == labels).sum())
+        return value, int(self.machine.total((logits.argmax(dim=1) == labels).sum()))
+
+    def summed_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of some images, added up."""
+        return F.cross_entropy(
+            logits,
+            labels,
+            weight=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+            reduction="sum",
+        )
+
+    def weight(self, labels: Tensor) -> float:
+        """What images count together."""
+        return len(labels) if self.class_weights is None else float(self.class_weights.cpu()[labels].sum())
 
     def end_epoch(self, rate: float, logits: Tensor | None, trained: float, seconds: float) -> None:
         """Note the epoch's figures, and its weights where they are the best so far."""
@@ -303,17 +317,14 @@ class _Training:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
         order = torch.randperm(len(self.train), generator=generator)
         rows = list(torch.split(order, self.recipe.batch_size))
-        if len(rows) > 1 and len(rows[-1]) == 1:  # a batch norm has nothing to normalise in a single image
+        # A batch norm has nothing to normalise in a single image.
+        if len(rows) > 1 and len(rows[-1]) < 2 * self.machine.processes:
             rows[-2:] = [torch.cat(rows[-2:])]
         return rows
 
     def logits(self, examples: Examples) -> Tensor:
         """Logits (n, K) float32 of images as they are, by the weights of this moment."""
-        return _logits(self.model, examples.source, device=self.device, precision=self.precision)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Products in bfloat16, where that was asked for."""
-        return _autocast(self.device, self.precision)
+        return _logits(self.model, examples.source, self.machine)
 
     def tell_step(self, done: int) -> None:
         """Progress within the epoch."""
@@ -329,7 +340,7 @@ class _Training:
 
     def save(self) -> None:
         """Write the complete state."""
-        if self.watch.checkpoint is None:
+        if self.watch.checkpoint is None or not self.machine.is_first:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
@@ -357,27 +368,28 @@ def network_logits(
     body: nn.Module, head: nn.Module, source: Source, *, device: str = "cpu", precision: str = "float32"
 ) -> Tensor:
     """What a network says of images as they are: logits (n, K) float32; the source's session is open."""
-    model = nn.Sequential(body, head).to(device, memory_format=torch.channels_last)
+    machine = Machine(device, precision)
+    model = _placed(body, head, machine)
     with freed_memory_kept():
-        logits = _logits(model, source, device=device, precision=precision)
+        logits = _logits(model, source, machine)
     model.cpu()
     return logits
 
 
+def _placed(body: nn.Module, head: nn.Module, machine: Machine) -> nn.Module:
+    """Both as one, on the device; convolutions are fastest with the channels innermost, as pixels come."""
+    model: nn.Module = nn.Sequential(body, head).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
 @torch.inference_mode()
-def _logits(model: nn.Module, source: Source, *, device: str, precision: str) -> Tensor:
+def _logits(model: nn.Module, source: Source, machine: Machine) -> Tensor:
     model.eval()
     found = []
     for rows in torch.split(torch.arange(len(source)), _EVALUATION_BATCH):
-        with _autocast(device, precision):
-            found.append(model(source.inputs(rows, None).to(device)).float().cpu())
+        with machine.autocast():
+            found.append(model(source.inputs(rows, None).to(machine.device)).float().cpu())
     return torch.cat(found)
-
-
-def _autocast(device: str, precision: str) -> AbstractContextManager[object]:
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
 
 
 def derived_seed(seed: int, *numbers: int) -> int:
