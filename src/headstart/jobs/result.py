@@ -92,8 +92,7 @@ def make_result(
             "rule": str(data.record),
             "made_on": data.record.choice,
             "folds": data.record.folds,
-            "strength": fitted.strength,
-            "temperature": fitted.temperature,
+            **fitted.choice(),
         },
         "backbone": {
             "name": card.name,

@@ -206,7 +206,7 @@ def _write(
     if data.dataset.groups() is not None:
         columns["group"] = data.dataset.table["group"].to_pylist()
     writer.images(columns)
-    writer.history([asdict(point) for point in fitted.path])
+    writer.history(fitted.history())
     writer.problems(data.problems)
 
 
@@ -226,7 +226,7 @@ def _write_report(
         paths=judged.predictions.paths,
         labels=judged.predictions.labels,
         probabilities=judged.predictions.probabilities,
-        history=[asdict(point) for point in fitted.path],
+        history=fitted.history(),
         problems=[(problem.path, problem.reason) for problem in data.problems],
         config=asdict(config),
         command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
