@@ -117,10 +117,11 @@ def _charts(record: RunRecord, found: _Findings) -> dict[str, tuple[Figure, str]
         ),
     }
     if record.history:
-        strength = record.result["choice"]["strength"]
+        choice = record.result["choice"]
+        swept = "strength" if "strength" in choice else "neighbours"
         charts["regularisation_path"] = (
-            figures.draw_regularisation_path(record.history, strength),
-            f"Loss and accuracy at {len(record.history)} strengths; {strength:.2g} was chosen.",
+            figures.draw_regularisation_path(record.history, swept, choice[swept]),
+            f"Loss and accuracy at {len(record.history)} {figures.SWEPT[swept]}; {choice[swept]:.2g} was chosen.",
         )
     return charts
 
