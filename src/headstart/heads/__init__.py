@@ -9,8 +9,10 @@ from headstart.heads.linear import (
     fit_linear_path,
     linear_head,
 )
+from headstart.heads.mlp import MlpHead
 from headstart.heads.paths import FitPath, HeadPath, cross_validate
 from headstart.heads.ridge import default_ridge_strengths, fit_ridge_path
+from headstart.heads.saved import build_head, describe_head
 from headstart.heads.temperature import fit_temperature
 
 __all__ = [
@@ -21,10 +23,13 @@ __all__ = [
     "LinearHead",
     "LinearPath",
     "LogisticPath",
+    "MlpHead",
+    "build_head",
     "cross_validate",
     "default_neighbours",
     "default_ridge_strengths",
     "default_strengths",
+    "describe_head",
     "fit_knn_path",
     "fit_linear_path",
     "fit_ridge_path",
