@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from headstart.backbones import Backbone, load_backbone
 from headstart.classifier import Classifier
 from headstart.errors import RunError
-from headstart.heads import linear_head
+from headstart.heads import MlpHead, fit_knn_path, linear_head
 from headstart.jobs import train
 from headstart.runs import Run
 
@@ -82,6 +83,42 @@ def test_saved_and_loaded_it_says_the_same(
     np.testing.assert_allclose(
         [p.probabilities for p in ours], [p.probabilities for p in theirs], rtol=0, atol=1e-5
     )
+
+
+def _mlp(width: int) -> nn.Module:
+    return MlpHead(width, 3, hidden=9, seed=2)
+
+
+def _knn(width: int) -> nn.Module:
+    bank = torch.randn(12, width, generator=torch.Generator().manual_seed(2))
+    return fit_knn_path(bank, torch.arange(12) % 3, n_classes=3, neighbours=[4]).head(0, temperature=0.7)
+
+
+@pytest.mark.parametrize("make", [_mlp, _knn])
+@pytest.mark.parametrize("layer", ["pooled", "blocks.1"])
+def test_other_heads_are_saved_and_loaded_too(
+    make: Callable[[int], nn.Module], layer: str, tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    cut = tiny_backbone.cut(layer)
+    classifier = Classifier(
+        backbone=tiny_backbone, cut=cut, head=make(int(np.prod(cut.shape))), classes=("a", "b", "c")
+    )
+    features = np.random.default_rng(0).normal(size=(5, *cut.shape)).astype(np.float32)
+    classifier.save(tmp_path)
+
+    loaded = Classifier.load(tmp_path)
+
+    assert type(loaded.head) is type(classifier.head)
+    np.testing.assert_array_equal(loaded.probabilities(features), classifier.probabilities(features))
+
+
+def test_an_unknown_head_is_an_error_in_words(copy: Path) -> None:
+    path = copy / "classifier.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps(description | {"head": description["head"] | {"kind": "tree"}}))
+
+    with pytest.raises(RunError, match=r"classifier\.json"):
+        Classifier.load(copy)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +227,7 @@ def test_damaged_files_are_an_error_in_words(copy: Path, name: str, damage: str)
     assert len(str(caught.value).splitlines()) <= 2
 
 
-@pytest.mark.parametrize("content", ["[]", '{"format": 1}', "3"])
+@pytest.mark.parametrize("content", ["[]", '{"format": 2}', "3"])
 def test_a_description_that_describes_nothing_is_an_error_in_words(copy: Path, content: str) -> None:
     (copy / "classifier.json").write_text(content)
 
@@ -202,7 +239,7 @@ def test_another_format_is_named(copy: Path) -> None:
     path = copy / "classifier.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
 
-    with pytest.raises(RunError, match="has format 99; this headstart reads format 1"):
+    with pytest.raises(RunError, match="has format 99; this headstart reads format 2"):
         Classifier.load(copy)
 
 

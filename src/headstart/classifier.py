@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from headstart.backbones import Backbone, BackboneCard, Cut, build_network
-from headstart.errors import RunError
+from headstart.backbones import Backbone, BackboneCard, Cut, NativeHead, build_network
+from headstart.errors import DataError, RunError
 from headstart.features.stream import stream_features
 from headstart.files import atomic_write
-from headstart.heads import linear_head
+from headstart.heads import build_head, describe_head
 from headstart.images import Preprocess
 from headstart.runtimes import choose_device, load_runtime
 
 WEIGHTS_FILE = "classifier.safetensors"
 CARD_FILE = "classifier.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,7 @@ class Classifier:
             "licence": self.backbone.card.licence,
             "preprocess": self.backbone.preprocess.to_dict(),
             "layer": self.cut.name,
+            "head": {"kind": "native"} if isinstance(self.head, NativeHead) else describe_head(self.head),
             "classes": list(self.classes),
         }
         atomic_write(folder / CARD_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
@@ -143,7 +144,7 @@ class Classifier:
             ) from error
         try:
             return cls._assemble(description, tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (DataError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(
                 f"{place / CARD_FILE} and {place / WEIGHTS_FILE} do not make a classifier together: "
                 "something is missing or damaged.\nTrain the run again."
@@ -164,13 +165,24 @@ class Classifier:
         cut = backbone.cut(description["layer"])
         # The prefix shares its parameters with the network, so loading them here puts them in place.
         backbone.prefix(cut).load_state_dict(_part(tensors, "prefix."))
-        head = _part(tensors, "head.")
+        classes = tuple(description["classes"])
         return cls(
             backbone=backbone,
             cut=cut,
-            head=linear_head(head["weight"], head["bias"]),
-            classes=tuple(description["classes"]),
+            head=_build_head(backbone, description["head"], _part(tensors, "head."), len(classes)),
+            classes=classes,
         )
+
+
+def _build_head(
+    backbone: Backbone, description: dict[str, Any], tensors: dict[str, torch.Tensor], n_classes: int
+) -> nn.Module:
+    """The head from what is saved of it; the network's own classifier is the network's to make."""
+    if description["kind"] != "native":
+        return build_head(description, tensors)
+    head = backbone.native_head(n_classes, seed=0)
+    head.load_state_dict(tensors)
+    return head
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

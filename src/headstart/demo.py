@@ -14,7 +14,7 @@ from headstart.datasets.named.materials import write_materials
 from headstart.errors import UnreadableImageError
 from headstart.features import Progress
 from headstart.images import Preprocess, decode_image, prepare_image
-from headstart.jobs import train
+from headstart.jobs import Observers, train
 from headstart.runs import Run
 from headstart.training import fit_head
 
@@ -65,7 +65,9 @@ def compare(main: Run, folder: Path, *, store: Path | None, progress: Progress |
 
     def accuracy(config: TrainConfig) -> float:
         out = folder / f"{config.weights}-{config.per_class}"
-        result = train(config, out=out, force=True, store=store, progress=progress).result
+        result = train(
+            config, out=out, force=True, store=store, observers=Observers(extraction=progress)
+        ).result
         return float(result["test"]["accuracy"])
 
     return [

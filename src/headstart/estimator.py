@@ -103,7 +103,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             folds=folds,
             class_weights=self.class_weight == "balanced",
         )
-        self.strength_ = fitted.strength
+        self.strength_ = fitted.value
         self.n_features_in_ = 1
         self.classifier_ = Classifier(
             backbone=backbone,

@@ -14,7 +14,6 @@ from torch import Tensor
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.heads import (
     LinearPath,
-    cross_validate_linear_path,
     default_strengths,
     eigenbasis,
     fit_linear_path,
@@ -299,6 +298,15 @@ def test_spatial_features_are_flattened_by_the_fit_and_by_the_head() -> None:
     torch.testing.assert_close(head(features), path.logits(features)[7])
 
 
+def test_a_temperature_goes_into_the_head_and_leaves_an_empty_class_where_it_is() -> None:
+    features, labels = pooled(60, 20, 3)
+    path = fit_linear_path(features, labels + (labels > 0), n_classes=4)
+    assert path.present.tolist() == [True, False, True, True]
+    logits, softened = path.logits(features)[4], path.head(4, temperature=50.0)(features)
+    torch.testing.assert_close(softened[:, path.present], logits[:, path.present] / 50)
+    assert softened[:, 1].tolist() == [-30.0] * 60
+
+
 def test_a_head_is_trainable_and_owns_its_weights() -> None:
     weights, bias = torch.ones(3, 5), torch.zeros(3)
     head = linear_head(weights, bias)
@@ -316,27 +324,6 @@ def test_logits_of_many_rows_are_those_of_the_heads(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("headstart.heads.linear._ROWS_AT_ONCE", 16)
     expected = torch.stack([features @ w.T + b for w, b in zip(path.weights, path.biases, strict=True)])
     torch.testing.assert_close(path.logits(features), expected)
-
-
-def test_out_of_fold_logits_come_from_a_path_that_never_saw_the_fold() -> None:
-    features, labels = pooled(60, 30, 3)
-    folds, strengths = torch.arange(60) // 3 % 4, torch.tensor([1.0, 1e-2])
-    weights = torch.rand(60, generator=torch.Generator().manual_seed(0)) + 0.5
-    logits = cross_validate_linear_path(
-        features, labels, folds, n_classes=3, strengths=strengths, sample_weights=weights
-    )
-    assert logits.shape == (2, 60, 3)
-    seen = folds != 2
-    path = fit_linear_path(
-        features[seen], labels[seen], n_classes=3, strengths=strengths, sample_weights=weights[seen]
-    )
-    torch.testing.assert_close(logits[:, ~seen], path.logits(features[~seen]))
-
-
-def test_a_fold_that_holds_all_of_a_class_still_gives_finite_logits() -> None:
-    features, labels = pooled(40, 20, 4)
-    logits = cross_validate_linear_path(features, labels, labels // 2, n_classes=4)
-    assert bool(torch.isfinite(logits).all())
 
 
 GOOD = (torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2)
@@ -372,8 +359,3 @@ def test_strengths_that_are_not_positive_are_refused(strengths: list[float]) -> 
 def test_sample_weights_that_cannot_be_used_are_refused(weights: list[float]) -> None:
     with pytest.raises(HeadstartError, match="Sample weights"):
         fit_linear_path(*GOOD, n_classes=2, sample_weights=torch.tensor(weights))
-
-
-def test_cross_validation_needs_two_folds() -> None:
-    with pytest.raises(DataError, match="at least two"):
-        cross_validate_linear_path(*GOOD, torch.zeros(6, dtype=torch.int64), n_classes=2)

@@ -44,7 +44,7 @@ def test_the_path_is_chosen_within_the_training_file_and_judged_on_the_other(
     with torch.no_grad():
         logits = fitted.head(torch.from_numpy(held_out.features))
     truth = torch.from_numpy(held_out.labels)
-    assert found.path.strength == fitted.strength
+    assert found.path.strength == fitted.value
     assert found.path.validation.accuracy == pytest.approx(float((logits.argmax(1) == truth).float().mean()))
     assert found.path.validation.log_loss == pytest.approx(
         float(torch.nn.functional.cross_entropy(logits, truth)), rel=1e-5

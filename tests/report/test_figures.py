@@ -92,7 +92,7 @@ def test_too_many_bars_show_the_lowest() -> None:
 
 def test_path_marks_the_chosen_strength(make_record) -> None:
     with drawing():
-        figure = draw_regularisation_path(make_record().path, 1e-3)
+        figure = draw_regularisation_path(make_record().path, "strength", 1e-3)
         FigureCanvasAgg(figure).draw()
     loss, accuracy = figure.axes
     assert [line.get_label() for line in loss.lines[:2]] == ["train", "validation"]
@@ -105,8 +105,22 @@ def test_path_marks_the_chosen_strength(make_record) -> None:
 def test_path_without_validation_has_one_line(make_record) -> None:
     rows = [{**row, "validation_loss": None, "validation_accuracy": None} for row in make_record().path]
     with drawing():
-        figure = draw_regularisation_path(rows, 1e-3)
+        figure = draw_regularisation_path(rows, "strength", 1e-3)
     assert [line.get_label() for line in figure.axes[0].lines[:-1]] == ["train"]
+
+
+def test_a_path_over_neighbours_names_each_number(make_record) -> None:
+    rows = [
+        {"neighbours": k, **{key: value for key, value in row.items() if key != "strength"}}
+        for k, row in zip((50, 20, 10, 5, 2, 1), make_record().history, strict=True)
+    ]
+    with drawing():
+        figure = draw_regularisation_path(rows, "neighbours", 5)
+        FigureCanvasAgg(figure).draw()
+    lower = figure.axes[1]
+    assert [text.get_text() for text in lower.get_xticklabels()] == ["50", "20", "10", "5", "2", "1"]
+    assert lower.get_xlabel() == "number of neighbours"
+    assert list(lower.lines[-1].get_xdata()) == [5, 5]
 
 
 def test_names_in_any_script_draw_without_a_warning() -> None:

@@ -214,3 +214,16 @@ def test_same_record_same_bytes(make_record, thumbnails) -> None:
 def test_size(make_record, thumbnails) -> None:
     html = render_report(make_record(k=40, per_class=5), thumbnails).html
     assert len(html.encode()) < 2_000_000
+
+
+def test_a_path_over_neighbours_is_told_in_its_own_words(make_record, thumbnails) -> None:
+    record = make_record()
+    rows = [{"neighbours": k, **row} for k, row in zip((50, 20, 10, 5, 2, 1), record.history, strict=True)]
+    for row in rows:
+        del row["strength"]
+    choice = {"rule": "by validation", "neighbours": 10, "temperature": 0.7}
+
+    report = render_report(make_record(history=rows, result={**record.result, "choice": choice}), thumbnails)
+
+    assert "Loss and accuracy at 6 numbers of neighbours; 10 was chosen." in report.html
+    assert "regularisation_path.png" in report.figures

@@ -1,6 +1,8 @@
 """The probe: how the strength is chosen, and what the final head is, against scikit-learn."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +11,17 @@ from sklearn.linear_model import LogisticRegression
 
 from headstart.datasets import stratified_folds
 from headstart.errors import DataError
-from headstart.heads import LinearPath, cross_validate_linear_path, fit_linear_path, fit_temperature
-from headstart.training import FittedHead, fit_head
-from headstart.training.probe import UNVALIDATED_STRENGTH, Floats, Labels
+from headstart.heads import (
+    HeadPath,
+    LinearPath,
+    cross_validate,
+    fit_knn_path,
+    fit_linear_path,
+    fit_ridge_path,
+    fit_temperature,
+)
+from headstart.training import FittedHead, HeadKind, fit_head
+from headstart.training.probe import Floats, Labels
 
 N, D, K = 90, 20, 3
 
@@ -53,7 +63,7 @@ def test_validation_chooses_the_lowest_smoothed_loss() -> None:
     path = _path(x, y)
     best = _lowest_smoothed(path.logits(torch.from_numpy(x_val)), y_val)
     assert 0 < best < len(path.strengths) - 1  # so that the choice could have gone wrong either way
-    assert fitted.strength == pytest.approx(float(path.strengths[best]))
+    assert fitted.value == pytest.approx(float(path.strengths[best]))
     assert len(fitted.path) == len(path.strengths) >= 30
     assert fitted.temperature == fitted.path[best].temperature
 
@@ -64,11 +74,10 @@ def test_folds_choose_the_lowest_smoothed_loss_out_of_fold() -> None:
 
     fitted = fit_head(x, y, n_classes=K, folds=folds)
 
-    held_out = cross_validate_linear_path(
-        torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(folds), n_classes=K
-    )
+    fit = partial(fit_linear_path, n_classes=K)
+    held_out = cross_validate(fit, *map(torch.from_numpy, (x, y, folds)))
     best = _lowest_smoothed(held_out, y)
-    assert fitted.strength == pytest.approx(fitted.path[best].strength)
+    assert fitted.value == pytest.approx(fitted.path[best].value)
     assert fitted.validation_probabilities is not None
     assert fitted.validation_probabilities.shape == (N, K)
 
@@ -78,7 +87,7 @@ def test_neither_takes_the_stated_strength() -> None:
 
     fitted = fit_head(x, y, n_classes=K)
 
-    assert (fitted.strength, fitted.temperature) == (UNVALIDATED_STRENGTH, 1.0)
+    assert (fitted.value, fitted.temperature) == (1e-2, 1.0)
     assert fitted.validation_probabilities is None
     assert [point.validation_loss for point in fitted.path] == [None]
 
@@ -103,7 +112,7 @@ def test_the_final_head_is_scikit_learns_on_all_labelled_images(way: str) -> Non
     if way == "validation":
         x, y = np.concatenate([x, x_val]), np.concatenate([y, y_val])
 
-    theirs = _sklearn(x, y, fitted.strength).decision_function((x_new - x.mean()) / x.std())
+    theirs = _sklearn(x, y, fitted.value).decision_function((x_new - x.mean()) / x.std())
     ours = _logits(fitted, x_new).numpy() * fitted.temperature
     centred = [logits - logits.mean(axis=1, keepdims=True) for logits in (ours, theirs)]
     np.testing.assert_allclose(*centred, atol=2e-2 * np.abs(theirs).max())
@@ -119,7 +128,7 @@ def test_validation_probabilities_come_from_before_the_refit() -> None:
     fitted = fit_head(x, y, n_classes=K, validation=(x_val, y_val))
 
     path = _path(x, y)
-    best = int(np.argmin([abs(float(s) - fitted.strength) for s in path.strengths]))
+    best = int(np.argmin([abs(float(s) - fitted.value) for s in path.strengths]))
     expected = torch.softmax(path.logits(torch.from_numpy(x_val))[best].double() / fitted.temperature, dim=1)
     np.testing.assert_allclose(fitted.validation_probabilities, expected.numpy(), atol=1e-6)
     refitted = torch.softmax(_logits(fitted, x_val), dim=1).numpy()
@@ -133,11 +142,11 @@ def test_the_paths_losses_are_those_of_the_tempered_heads() -> None:
 
     probabilities = fitted.validation_probabilities
     assert probabilities is not None
-    point = next(point for point in fitted.path if point.strength == fitted.strength)
+    point = next(point for point in fitted.path if point.value == fitted.value)
     expected_loss = -np.log(probabilities[np.arange(36), y_val]).mean()
     assert point.validation_loss == pytest.approx(expected_loss, rel=1e-6)
     assert point.validation_accuracy == pytest.approx((probabilities.argmax(axis=1) == y_val).mean())
-    strengths = [point.strength for point in fitted.path]
+    strengths = [point.value for point in fitted.path]
     assert strengths == sorted(strengths, reverse=True)
     assert fitted.path[0].train_accuracy <= fitted.path[-1].train_accuracy
 
@@ -152,7 +161,7 @@ def test_an_empty_class_gets_next_to_nothing(empty: int) -> None:
 
     probabilities = torch.softmax(_logits(with_gap, x), dim=1).numpy()
     assert probabilities[:, empty].max() < 1e-6
-    assert with_gap.strength == pytest.approx(without.strength)
+    assert with_gap.value == pytest.approx(without.value)
     expected = torch.softmax(_logits(without, x), dim=1).numpy()
     np.testing.assert_allclose(np.delete(probabilities, empty, axis=1), expected, atol=1e-2)
 
@@ -213,3 +222,124 @@ def test_the_number_of_threads_is_given_back(ends: str) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+KINDS: tuple[HeadKind, ...] = ("linear", "ridge", "knn")
+
+
+def _fit_path(kind: HeadKind, x: Floats, y: Labels, values: Sequence[float]) -> HeadPath:
+    tensors = torch.from_numpy(x), torch.from_numpy(y)
+    if kind == "knn":
+        return fit_knn_path(*tensors, n_classes=K, neighbours=[int(value) for value in values])
+    fit = fit_linear_path if kind == "linear" else fit_ridge_path
+    return fit(*tensors, n_classes=K, strengths=torch.tensor(values, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_chosen_on_validation_and_fitted_again_on_both(kind: HeadKind) -> None:
+    (x, y), (x_val, y_val), (x_new, _) = _sample(), _sample(36, seed=1), _sample(50, seed=2)
+
+    fitted = fit_head(x, y, n_classes=K, kind=kind, validation=(x_val, y_val))
+
+    path = _fit_path(kind, x, y, [point.value for point in fitted.path])
+    held_out = path.logits(torch.from_numpy(x_val))
+    best = _lowest_smoothed(held_out, y_val)
+    assert fitted.value == fitted.path[best].value == fitted.chosen.value
+    assert fitted.temperature == fit_temperature(held_out[best], torch.from_numpy(y_val))[0]
+    expected = torch.softmax(held_out[best].double() / fitted.temperature, dim=1).numpy()
+    np.testing.assert_allclose(fitted.validation_probabilities, expected, atol=1e-6)
+    both = _fit_path(kind, np.concatenate([x, x_val]), np.concatenate([y, y_val]), [fitted.value])
+    theirs = both.logits(torch.from_numpy(x_new))[0].double() / fitted.temperature
+    torch.testing.assert_close(_logits(fitted, x_new), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_chosen_out_of_fold(kind: HeadKind) -> None:
+    (x, y), (x_new, _) = _sample(), _sample(50, seed=2)
+    folds = stratified_folds(y, 5, 0)
+
+    fitted = fit_head(x, y, n_classes=K, kind=kind, folds=folds)
+
+    values = [point.value for point in fitted.path]
+    probabilities = np.empty((N, K))
+    for fold in range(5):
+        seen, index = folds != fold, values.index(fitted.value)
+        logits = _fit_path(kind, x[seen], y[seen], values).logits(torch.from_numpy(x[~seen]))[index]
+        probabilities[~seen] = torch.softmax(logits.double() / fitted.temperature, dim=1).numpy()
+    np.testing.assert_allclose(fitted.validation_probabilities, probabilities, atol=1e-6)
+    theirs = _fit_path(kind, x, y, [fitted.value]).logits(torch.from_numpy(x_new))[0].double()
+    # A head on a path of strengths begins where the last one ended.
+    torch.testing.assert_close(_logits(fitted, x_new), theirs / fitted.temperature, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "temperature"), [("linear", 1e-2, 1.0), ("ridge", 100.0, 0.07), ("knn", 1, 1.0)]
+)
+def test_each_kind_has_a_stated_value_where_nothing_can_be_validated(
+    kind: HeadKind, value: float, temperature: float
+) -> None:
+    x, y = _sample(K)
+
+    fitted = fit_head(x, y, n_classes=K, kind=kind)
+
+    assert (fitted.value, fitted.temperature) == (value, temperature)
+    theirs = _fit_path(kind, x, y, [value]).logits(torch.from_numpy(x))[0].double()
+    torch.testing.assert_close(_logits(fitted, x), theirs / temperature, rtol=1e-4, atol=1e-4)
+    loss = torch.nn.functional.cross_entropy(theirs / temperature, torch.from_numpy(y))
+    assert fitted.path[0].train_loss == pytest.approx(float(loss), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_class_is_ruled_out_by_each_kind(kind: HeadKind) -> None:
+    x, y = _sample()
+    fitted = fit_head(x, y + (y > 0), n_classes=K + 1, kind=kind, folds=stratified_folds(y, 5, 0))
+    without = fit_head(x, y, n_classes=K, kind=kind, folds=stratified_folds(y, 5, 0))
+    probabilities = torch.softmax(_logits(fitted, x), dim=1).numpy()
+    assert probabilities[:, 1].max() < 1e-12
+    assert fitted.value == without.value
+    expected = torch.softmax(_logits(without, x), dim=1).numpy()
+    np.testing.assert_allclose(np.delete(probabilities, 1, axis=1), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_class_weights_reach_each_kind(kind: HeadKind) -> None:
+    x, y = _sample(300, spread=0.6)
+    keep = (y != 0) | (np.arange(300) < 24)
+    x, y = x[keep], y[keep]
+    folds = stratified_folds(y, 4, 0)
+
+    heads = [
+        fit_head(x, y, n_classes=K, kind=kind, folds=folds, class_weights=weighted).head
+        for weighted in (False, True)
+    ]
+
+    rare = torch.from_numpy(_sample(600, seed=5, spread=0.6)[0])[0::K]
+    with torch.inference_mode():
+        shares = [float(torch.softmax(head(rare), dim=1)[:, 0].mean()) for head in heads]
+    assert shares[1] > shares[0] + 0.03
+
+
+def test_only_numbers_of_neighbours_that_every_fold_has_are_tried() -> None:
+    x, y = _sample(24)
+    fitted = fit_head(x, y, n_classes=K, kind="knn", folds=np.repeat([0, 1, 1], 8))
+    assert [point.value for point in fitted.path] == [
+        5,
+        2,
+        1,
+    ]  # 8 images are left where the larger fold is out
+
+
+@pytest.mark.parametrize(
+    ("kind", "swept"), [("linear", "strength"), ("ridge", "strength"), ("knn", "neighbours")]
+)
+def test_history_and_choice_name_what_was_swept(kind: HeadKind, swept: str) -> None:
+    x, y = _sample()
+
+    fitted = fit_head(x, y, n_classes=K, kind=kind, folds=stratified_folds(y, 5, 0))
+
+    assert fitted.choice() == {swept: fitted.value, "temperature": fitted.temperature}
+    assert list(fitted.history()[0]) == [
+        *(swept, "temperature", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    ]
+    assert [row[swept] for row in fitted.history()] == [point.value for point in fitted.path]
+    assert isinstance(fitted.value, int if kind == "knn" else float)

@@ -11,6 +11,7 @@ from headstart.backbones.backbone import Backbone, Weights
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cuts import Cut
 from headstart.backbones.names import SHORT_NAMES, candidates, nearest_names
+from headstart.backbones.native import NativeHead
 from headstart.backbones.source import BackboneSource
 from headstart.backbones.sources import SOURCES, build_network
 from headstart.backbones.weights import (
@@ -31,6 +32,7 @@ __all__ = [
     "BackboneCard",
     "BackboneSource",
     "Cut",
+    "NativeHead",
     "Weights",
     "build_network",
     "find_card",

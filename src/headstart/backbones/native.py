@@ -1,7 +1,7 @@
 """Native: a network's own classifier, made anew for other classes."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.backbones.card import BackboneCard
 from headstart.backbones.cut import Cut
@@ -10,7 +10,24 @@ from headstart.backbones.sources import build_network, with_classes
 from headstart.errors import BackboneError
 
 
-def build_native_head(card: BackboneCard, last: Cut, n_classes: int, *, seed: int) -> nn.Module:
+class NativeHead(nn.Module):
+    """What a network does behind its `last` cut: features (N, *last.shape) to logits (N, K).
+
+    Args:
+        part: that part of the network.
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The logits."""
+        logits: Tensor = self.part(features)
+        return logits
+
+
+def build_native_head(card: BackboneCard, last: Cut, n_classes: int, *, seed: int) -> NativeHead:
     """All that an architecture does behind its `last` cut, with random weights for so many classes.
 
     It is taken from a network that was freshly built for these classes, so the weights are drawn as the
@@ -36,7 +53,7 @@ def build_native_head(card: BackboneCard, last: Cut, n_classes: int, *, seed: in
     head = found.suffix(last)
     if (shape := _output_shape(head, last)) != (n_classes,):
         raise _impossible(card, f"built for {n_classes} classes it gives {shape} for an image")
-    return head
+    return NativeHead(head)
 
 
 def _output_shape(head: nn.Module, last: Cut) -> tuple[int, ...]:

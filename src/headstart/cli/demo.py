@@ -30,8 +30,8 @@ def demo(
     from headstart.runs import load_run
 
     photos = prepare_photos(name, folder)
-    config = TrainConfig(photos)
-    command = ["headstart", "train", photos, "--out", str(folder / "run")]
+    config = TrainConfig(photos, recipe="probe")
+    command = ["headstart", "train", photos, "--recipe", "probe", "--out", str(folder / "run")]
     out.print(Text(f"$ {shlex.join(command)}", "bold"))
     train(config, out_folder=folder / "run", force=True, store=store)
     first = load_run(folder / "run")

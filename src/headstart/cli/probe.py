@@ -12,7 +12,7 @@ from headstart.errors import ConfigError
 
 if TYPE_CHECKING:
     from headstart.jobs import Probe
-    from headstart.training import Epoch
+    from headstart.training.epochs import Epoch
 
 
 def probe(

@@ -16,7 +16,7 @@ from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from headstart.errors import DataError
+from headstart.heads.inputs import not_finite
 
 # An eigendecomposition grows with the cube of its side; beyond this (about a minute) it costs more than it saves.
 MAX_EIGEN_SIDE = 8192
@@ -122,19 +122,11 @@ def _moments(features: Tensor, sample_weights: Tensor) -> tuple[Tensor, float]:
         weighted += sample_weights[block] @ values
     centre = float(total.sum()) / (n * width)
     if not math.isfinite(centre):
-        raise DataError(_not_finite(features))
+        raise not_finite(features)
     squares = sum(float((features[block].double() - centre).square().sum()) for block in _blocks(n, width))
     scale = math.sqrt(squares / (n * width))
     # The mean of equal values is rounded, so their spread need not come out as exactly 0.
     return weighted / n, scale if scale > 1e-10 * abs(centre) else 1.0
-
-
-def _not_finite(features: Tensor) -> str:
-    rows = [i for i, row in enumerate(features) if not bool(torch.isfinite(row).all())]
-    return (
-        f"{len(rows)} of {len(features)} rows of features hold nan or infinity, the first is row {rows[0]}.\n"
-        "Leave these images out, or extract their features again in float32."
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from headstart.errors import ConfigError, DataError
-from headstart.heads.eigenbasis import build_design
+from headstart.errors import ConfigError
+from headstart.heads.eigenbasis import Design, build_design
+from headstart.heads.inputs import EMPTY_CLASS_LOGIT, check_inputs, mean_one_weights, present_classes
 from headstart.heads.softmax_path import Fit, fit_path
 
 STRONGEST, WEAKEST = 1e2, 1e-6
-# A class without images has probability 0 at the optimum, its bias minus infinity. Weights and biases of the other
-# classes have mean 0, so the largest logit is never below 0, and this bias means at most e^-30 = 1e-13, on any image.
-_EMPTY_CLASS_BIAS = -30.0
 _ROWS_AT_ONCE = 4096
 
 
@@ -34,6 +33,30 @@ def linear_head(weights: Tensor, bias: Tensor) -> nn.Module:
     return head.to(weights.device)
 
 
+def new_linear_head(width: int, n_classes: int, *, seed: int) -> LinearHead:
+    """A head from features of `width` values to be trained in epochs; see `begin_dense` for where it begins."""
+    generator = torch.Generator().manual_seed(seed)
+    return begin_dense(LinearHead(width, n_classes, device="meta"), generator)
+
+
+_Dense = TypeVar("_Dense", bound=nn.Linear)
+
+
+def begin_dense(layer: _Dense, generator: torch.Generator) -> _Dense:
+    """Give a layer the values that TensorFlow's dense layers begin with.
+
+    Weights are Glorot's uniform ones (Glorot & Bengio 2010, equation 16), biases 0.
+
+    Args:
+        layer: made on the meta device, since it would else draw weights from the global generator.
+        generator: what the weights are drawn from.
+    """
+    layer = layer.to_empty(device="cpu")
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinearPath:
     """Linear heads of all strengths, for the raw features.
@@ -42,18 +65,18 @@ class LinearPath:
         strengths: (S,) float64, lambda, strongest first.
         weights: (S, K, D) float32.
         biases: (S, K) float32.
-        objectives: (S,) float64, mean cross-entropy + lambda / 2 |weights on the scaled features|^2.
-        gaps: (S,) float64, a bound on (objective - optimum) / objective. Above the tolerance that was asked for only
-            where rounding stood in the way, even in float64.
-        iterations: (S,) int64.
+        present: (K,) bool, the classes that had images (of a weight above 0).
     """
 
     strengths: Tensor
     weights: Tensor
     biases: Tensor
-    objectives: Tensor
-    gaps: Tensor
-    iterations: Tensor
+    present: Tensor
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The strengths, as numbers."""
+        return tuple(self.strengths.tolist())
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits (S, n, K) float32 of features (n, D) or (n, C, H, W), any floating dtype."""
@@ -66,9 +89,30 @@ class LinearPath:
                 result[index, rows] = torch.addmm(self.biases[index], block, self.weights[index].T)
         return result
 
-    def head(self, index: int) -> nn.Module:
-        """The head of one strength, as a module of its own."""
-        return linear_head(self.weights[index], self.biases[index])
+    def head(self, index: int, *, temperature: float = 1.0) -> nn.Module:
+        """The head of one strength, as a module of its own, with a temperature in its weights.
+
+        A class without images keeps its bias, which rules it out at any temperature.
+        """
+        biases = self.biases[index]
+        softened = torch.where(self.present, biases / temperature, biases)
+        return linear_head(self.weights[index] / temperature, softened)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticPath(LinearPath):
+    """Linear heads by logistic regression, and how near they are to their optimum.
+
+    Attributes:
+        objectives: (S,) float64, mean cross-entropy + lambda / 2 |weights on the scaled features|^2.
+        gaps: (S,) float64, a bound on (objective - optimum) / objective. Above the tolerance that was asked for only
+            where rounding stood in the way, even in float64.
+        iterations: (S,) int64.
+    """
+
+    objectives: Tensor
+    gaps: Tensor
+    iterations: Tensor
 
 
 def default_strengths(count: int = 30) -> Tensor:
@@ -90,7 +134,7 @@ def fit_linear_path(
     strengths: Tensor | None = None,
     sample_weights: Tensor | None = None,
     tolerance: float = 1e-5,
-) -> LinearPath:
+) -> LogisticPath:
     """Fit a linear head at every strength.
 
     Minimises the weighted mean of the cross-entropy plus lambda / 2 |W|^2 on features scaled by two scalars (one
@@ -118,80 +162,30 @@ def fit_linear_path(
         ConfigError: there is no strength, or one that is not positive.
     """
     features = features.flatten(1)
-    _check(features, labels, n_classes)
-    weights = _sample_weights(labels, sample_weights)
-    ordered = _ordered(strengths)
+    check_inputs(features, labels, n_classes)
+    weights = mean_one_weights(labels, sample_weights)
+    ordered = ordered_strengths(default_strengths() if strengths is None else strengths)
     # Class numbers of the fit: those that have images, in order.
-    present, dense = _present_classes(labels, weights)
+    present, dense = present_classes(labels, weights)
     design = build_design(features, weights)
     if len(present) == 1:
         fits = [_certain(design.variances) for _ in ordered]
     else:
         fits = list(fit_path(design, dense, weights, ordered.tolist(), tolerance))
     coefficients = torch.stack([fit.coefficients for fit in fits])
-    # The optimum has mean 0 over the classes; the same probabilities hold with any other.
+    # The optimum has mean 0 over the classes, so that the largest logit is never below 0; the same probabilities hold
+    # with any other mean.
     coefficients -= coefficients.mean(1, keepdim=True)
-    rows, biases = design.fold_back(coefficients)
-    return LinearPath(
+    rows, biases, mask = fold_back(design, coefficients, present, n_classes)
+    return LogisticPath(
         strengths=ordered,
-        weights=_among(rows, present, n_classes, fill=0.0),
-        biases=_among(biases, present, n_classes, fill=_EMPTY_CLASS_BIAS),
+        weights=rows,
+        biases=biases,
+        present=mask,
         objectives=torch.tensor([fit.objective for fit in fits], dtype=torch.float64),
         gaps=torch.tensor([fit.gap for fit in fits], dtype=torch.float64),
         iterations=torch.tensor([fit.iterations for fit in fits]),
     )
-
-
-@torch.no_grad()
-def cross_validate_linear_path(
-    features: Tensor,
-    labels: Tensor,
-    folds: Tensor,
-    *,
-    n_classes: int,
-    strengths: Tensor | None = None,
-    sample_weights: Tensor | None = None,
-    tolerance: float = 1e-5,
-) -> Tensor:
-    """Out-of-fold logits at every strength: those of each image from a path that was fitted without its fold.
-
-    Args:
-        features: as in `fit_linear_path`.
-        labels: as in `fit_linear_path`.
-        folds: (n,) integers, the fold of each image; at least two different ones.
-        n_classes: as in `fit_linear_path`.
-        strengths: as in `fit_linear_path`.
-        sample_weights: as in `fit_linear_path`.
-        tolerance: as in `fit_linear_path`.
-
-    Returns:
-        Logits (S, n, K) float32, strongest first.
-
-    Raises:
-        DataError: as in `fit_linear_path`, or there are fewer than two folds.
-        ConfigError: as in `fit_linear_path`.
-    """
-    features = features.flatten(1)
-    numbers = torch.unique(folds).tolist()
-    if len(folds) != len(features) or len(numbers) < 2:
-        raise DataError(
-            f"Cross-validation got {len(numbers)} fold(s) over {len(folds)} images for {len(features)} images.\n"
-            "It needs one fold number for each image, and at least two different ones."
-        )
-    ordered = _ordered(strengths)
-    logits = torch.empty(len(ordered), len(features), n_classes, device=features.device)
-    for number in numbers:
-        held_out = folds == number
-        path = fit_linear_path(
-            features[~held_out],
-            labels[~held_out],
-            n_classes=n_classes,
-            strengths=ordered,
-            sample_weights=None if sample_weights is None else sample_weights[~held_out],
-            tolerance=tolerance,
-        )
-        logits[:, held_out] = path.logits(features[held_out])
-    return logits
 
 
 def _certain(variances: Tensor) -> Fit:
@@ -199,11 +193,29 @@ def _certain(variances: Tensor) -> Fit:
     return Fit(coefficients=variances.new_zeros(1, len(variances)), objective=0.0, gap=0.0, iterations=0)
 
 
-def _present_classes(labels: Tensor, sample_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes with a positive weight (P,), and labels counted among them (n,)."""
-    present = torch.unique(labels[sample_weights > 0])
-    # Labels of other classes stand in rows without weight: any number will do for them.
-    return present, torch.searchsorted(present, labels).clamp_max(len(present) - 1)
+def fold_back(
+    design: Design, coefficients: Tensor, present: Tensor, n_classes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients in a design's basis -> weights and biases for the raw features and for all classes.
+
+    Args:
+        design: what was fitted on.
+        coefficients: (S, P, r + 1) float64 of the classes that had images; the largest logit that they give must
+            never be below 0.
+        present: (P,) int64, these classes.
+        n_classes: K.
+
+    Returns:
+        Weights (S, K, D) and biases (S, K), float32, and which classes had images, (K,) bool.
+    """
+    weights, biases = design.fold_back(coefficients)
+    mask = torch.zeros(n_classes, dtype=torch.bool, device=present.device)
+    mask[present] = True
+    return (
+        _among(weights, present, n_classes, fill=0.0),
+        _among(biases, present, n_classes, fill=EMPTY_CLASS_LOGIT),
+        mask,
+    )
 
 
 def _among(values: Tensor, present: Tensor, n_classes: int, *, fill: float) -> Tensor:
@@ -213,48 +225,15 @@ def _among(values: Tensor, present: Tensor, n_classes: int, *, fill: float) -> T
     return result
 
 
-def _ordered(strengths: Tensor | None) -> Tensor:
-    if strengths is None:
-        return default_strengths()
+def ordered_strengths(strengths: Tensor) -> Tensor:
+    """Strengths (S,) float64, strongest first.
+
+    Raises:
+        ConfigError: there is none, or one that is not positive.
+    """
     ordered = strengths.detach().double().cpu().flatten().sort(descending=True).values
     if len(ordered) == 0 or not bool(((ordered > 0) & ordered.isfinite()).all()):
         raise ConfigError(
             f"Strengths of a linear head came as {strengths.tolist()}.\nThey must be positive numbers, at least one."
         )
     return ordered
-
-
-def _check(features: Tensor, labels: Tensor, n_classes: int) -> None:
-    if n_classes < 2:
-        raise DataError(
-            f"A linear head needs at least two classes, and got {n_classes}.\nAdd a second class."
-        )
-    if not features.is_floating_point() or features.numel() == 0:
-        raise DataError(
-            f"Features of shape {tuple(features.shape)} and {features.dtype} came for a linear head.\n"
-            "It needs at least one image and one feature, in a floating dtype."
-        )
-    if labels.shape != features.shape[:1] or labels.dtype != torch.int64:
-        raise DataError(
-            f"Labels of shape {tuple(labels.shape)} and {labels.dtype} came for {len(features)} images.\n"
-            "A linear head needs one int64 label for each image."
-        )
-    if int(labels.min()) < 0 or int(labels.max()) >= n_classes:
-        raise DataError(
-            f"Labels run from {int(labels.min())} to {int(labels.max())} with {n_classes} classes.\n"
-            f"They must lie in 0 .. {n_classes - 1}."
-        )
-
-
-def _sample_weights(labels: Tensor, sample_weights: Tensor | None) -> Tensor:
-    """Weights (n,) float64 with mean 1."""
-    if sample_weights is None:
-        return torch.ones(len(labels), dtype=torch.float64, device=labels.device)
-    weights = sample_weights.double()
-    usable = weights.shape == labels.shape and bool((weights.isfinite() & (weights >= 0)).all())
-    if not usable or float(weights.sum()) <= 0:
-        raise DataError(
-            f"Sample weights of shape {tuple(weights.shape)} came for {len(labels)} images.\n"
-            "There must be one for each image, finite, not negative, and not all 0."
-        )
-    return weights / weights.mean()

@@ -11,14 +11,21 @@ from numpy.typing import NDArray
 from headstart.datasets import stratified_folds
 from headstart.files import parse_duration
 from headstart.images import decode_image
-from headstart.jobs.epochs import Trainee, fit_by_epochs, make_trainee, outcome_of, probabilities_of
+from headstart.jobs.epochs import (
+    Trainee,
+    fit_by_epochs,
+    make_trainee,
+    outcome_of,
+    probabilities_of,
+    with_precision,
+)
 from headstart.jobs.inputs import Inputs, open_inputs
 from headstart.jobs.probing import ViewedFeatures, fit_probe, head_of, load_views, probe_photos
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import decide_flips
 from headstart.jobs.work import HeldOut, Outcome, RunData, Work
 from headstart.recipes import Recipe, read_recipe
-from headstart.training import FittedHead, choose_precision, images_per_second
+from headstart.training import FittedHead
 from headstart.views import ORIGINAL
 
 Rows = NDArray[np.int64]
@@ -46,11 +53,10 @@ def auto(work: Work) -> Outcome:
         f"The probe is fitted, and right on {_accuracy(work.data, probe.held_out):.1%} of "
         f"{len(probe.held_out.rows)} held-out images. It can be used from now on."
     )
-    tuning = _Tuning.prepare(work)
-    recipe = tuning.plan()
-    if recipe is None:
+    tuning = _Tuning.prepare(work).plan()
+    if tuning is None:
         return _chosen(probe, "there was no time for an epoch of fine-tuning")
-    return tuning.against(probe, recipe)
+    return tuning.against(probe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +93,18 @@ class _Tuning:
         record = self.work.data.record
         return min(record.folds, _MOST_FOLDS) if record.choice == "cross-validation" else 0
 
-    def plan(self) -> Recipe | None:
-        """The recipe with as many epochs as there is time for; None where there is not even time for one."""
-        config, data = self.work.config, self.work.data
+    def plan(self) -> "_Tuning | None":
+        """The same with as many epochs as there is time for; None where there is not even time for one."""
         if self.work.checkpoint.exists():  # it goes on as it was planned
-            return self.recipe
-        speed = self._measure()
+            return self
+        with self.inputs.source.session():
+            work, speed = with_precision(
+                self.work, self.recipe, self._trainee(self.work.data.rows("train"))[1], self.inputs
+            )
+        return replace(self, work=work)._in_time(speed)
+
+    def _in_time(self, speed: float) -> "_Tuning | None":
+        config, data = self.work.config, self.work.data
         per_epoch = (len(data.rows("train")) + _JUDGING * len(data.rows("val"))) / speed * _SPARE
         per_epoch *= max(1, self.folds)  # each fold leaves out its share; the last training has all
         epochs = self.recipe.rates().epochs
@@ -110,52 +122,31 @@ class _Tuning:
             f"{_duration(epochs * per_epoch)}. Ctrl-C ends it and keeps the best so far."
         )
         if epochs == self.recipe.rates().epochs:
-            return self.recipe
+            return self
         self.work.decide("epochs", epochs)
-        return replace(self.recipe, epochs=epochs)
+        return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
-    def _measure(self) -> float:
-        """Images a second on this machine, at the faster precision."""
-        trainee = self._trainee(self.work.data.rows("train"))[1]
-        examples = self.inputs.examples(self.work.data.rows("train"), all_views=False)
-        with self.inputs.source.session():
-            if self.work.config.precision != "auto":
-                precision = self.work.config.precision
-                return images_per_second(
-                    trainee.body,
-                    trainee.head,
-                    examples,
-                    self.recipe,
-                    device=self.work.device,
-                    precision=precision,
-                )
-            precision, speed = choose_precision(
-                trainee.body, trainee.head, examples, self.recipe, device=self.work.device
-            )
-        self.work.decide("precision", precision)
-        return speed
-
-    def against(self, probe: Outcome, recipe: Recipe) -> Outcome:
+    def against(self, probe: Outcome) -> Outcome:
         """Fine-tune, and keep what is better on images that neither has seen."""
         if self.folds:
-            return self._against_by_folds(probe, recipe)
-        tuned = self._train(recipe, keeps_best=True)
+            return self._against_by_folds(probe)
+        tuned = self._train(keeps_best=True)
         if tuned is None:
             return _chosen(probe, "fine-tuning was ended before its first epoch was over")
         return _better(self.work, probe, tuned, tuned.held_out)
 
-    def _against_by_folds(self, probe: Outcome, recipe: Recipe) -> Outcome:
+    def _against_by_folds(self, probe: Outcome) -> Outcome:
         """Judge fine-tuning out of fold; where it wins, train on all of train."""
-        held_out = self._out_of_fold(recipe)
+        held_out = self._out_of_fold()
         if held_out is None:
             return _chosen(probe, "fine-tuning was ended before it was judged")
         if not _wins(self.work.data, probe, held_out):
             return _better(self.work, probe, None, held_out)
-        tuned = self._train(recipe, keeps_best=False)
+        tuned = self._train(keeps_best=False)
         assert tuned is not None  # without `keeps_best` an interruption is raised
         return _better(self.work, probe, replace(tuned, held_out=held_out), held_out)
 
-    def _out_of_fold(self, recipe: Recipe) -> HeldOut | None:
+    def _out_of_fold(self) -> HeldOut | None:
         """What networks said of training images that they were not trained on; None where Ctrl-C came."""
         data = self.work.data
         rows = data.rows("train")
@@ -169,7 +160,7 @@ class _Tuning:
             with self.inputs.source.session():
                 trained = fit_by_epochs(
                     work,
-                    recipe,
+                    self.recipe,
                     trainee,
                     self.inputs,
                     fit=rows[folds != fold],
@@ -187,7 +178,7 @@ class _Tuning:
         head = head_of(work, self.features, rows, self.fitted)
         return work, make_trainee(work, start=None, end=work.backbone.cut(work.config.layer), head=head)
 
-    def _train(self, recipe: Recipe, *, keeps_best: bool) -> Outcome | None:
+    def _train(self, *, keeps_best: bool) -> Outcome | None:
         """Train on train; None where Ctrl-C came before the first epoch was over."""
         start = time.perf_counter()
         fit, check = self.work.data.rows("train"), self.work.data.rows("val")
@@ -198,7 +189,7 @@ class _Tuning:
         with self.inputs.source.session():
             trained = fit_by_epochs(
                 work,
-                recipe,
+                self.recipe,
                 trainee,
                 self.inputs,
                 fit=fit,
@@ -207,13 +198,13 @@ class _Tuning:
                 deadline=deadline,
                 keeps_best=keeps_best,
             )
-        if len(trained.history) < recipe.rates().epochs:
+        if len(trained.history) < self.recipe.rates().epochs:
             work.decide("stop_after", max(1, len(trained.history)))
         if not trained.history:
             return None
         outcome = outcome_of(
             work,
-            recipe,
+            self.recipe,
             trainee,
             self.inputs,
             trained,
@@ -243,7 +234,8 @@ def _photos_side(data: RunData) -> float:
     """The median short side of some training photos, in pixels."""
     names = data.dataset.names("train")
     some = [names[i] for i in np.linspace(0, len(names) - 1, min(_SAMPLE, len(names))).astype(int)]
-    return statistics.median(min(decode_image(read()).shape[:2]) for read in data.dataset.files.readers(some))
+    sides = [min(decode_image(read()).shape[:2]) for read in data.dataset.files.readers(some)]
+    return float(statistics.median(sides))
 
 
 def _accuracy(data: RunData, held_out: HeldOut) -> float:

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,8 @@ from headstart.training import (
     Trained,
     Watch,
     calibrate_head,
+    choose_precision,
+    images_per_second,
     network_logits,
     noticed_interruptions,
     train_network,
@@ -75,8 +77,21 @@ def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) ->
         end=end,
         head=head,
         body=work.backbone.part(start, end),
-        stages=work.backbone.stages(start, end),
     )
+
+
+def with_precision(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs) -> tuple[Work, float]:
+    """The work with its precision decided, by measuring where that is worth it; and how many images it does a second.
+
+    The inputs' session is open.
+    """
+    train = inputs.examples(work.data.rows("train"), all_views=False)
+    parts = (trainee.body, trainee.head, train, recipe)
+    if work.config.precision != "auto":
+        return work, images_per_second(*parts, device=work.device, precision=work.config.precision)
+    precision, speed = choose_precision(*parts, device=work.device)
+    work.decide("precision", precision)
+    return replace(work, config=replace(work.config, precision=precision)), speed
 
 
 def fit_by_epochs(
@@ -122,7 +137,7 @@ def fit_by_epochs(
             class_weights=_class_weights(work, fit),
             seed=work.config.seed,
             device=work.device,
-            precision=work.config.precision,
+            precision="bf16" if work.config.precision == "bf16" else "float32",
             stop_after=work.config.stop_after,
             watch=Watch(
                 checkpoint=checkpoint,
@@ -145,7 +160,7 @@ def probabilities_of(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows) -
         logits = network_logits(
             trainee.body, trainee.head, inputs.examples(rows, all_views=all_views).source, device=work.device
         )
-    views = logits.double().softmax(dim=1).unflatten(0, (-1, len(rows)))
+    views = logits.double().softmax(dim=1).reshape(-1, len(rows), logits.shape[1])
     return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
 
 
@@ -195,15 +210,7 @@ def outcome_of(
     )
 
 
-def train_by_epochs(
-    work: Work,
-    recipe: Recipe,
-    trainee: Trainee,
-    inputs: Inputs,
-    *,
-    deadline: float = math.inf,
-    keeps_best: bool = False,
-) -> Outcome:
+def train_by_epochs(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs) -> Outcome:
     """Train a network on train, the epoch chosen on validation where there is a validation part.
 
     Raises:
@@ -211,7 +218,10 @@ def train_by_epochs(
     """
     start = time.perf_counter()
     fit, check = work.data.rows("train"), work.data.rows("val")
+    tuned = trainee.phase == "finetune"
     with inputs.source.session():
+        if tuned and work.config.precision == "auto":
+            work, _ = with_precision(work, recipe, trainee, inputs)
         trained = fit_by_epochs(
             work,
             recipe,
@@ -219,9 +229,7 @@ def train_by_epochs(
             inputs,
             fit=fit,
             check=check,
-            checkpoint=work.checkpoint if trainee.phase == "finetune" else None,
-            deadline=deadline,
-            keeps_best=keeps_best,
+            checkpoint=work.checkpoint if tuned else None,
         )
     seconds = time.perf_counter() - start
     return outcome_of(work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds)

@@ -44,7 +44,7 @@ def judge_flips(data: RunData) -> FlipFinding:
 
     A linear classifier learns to tell images from their mirror images (visual chirality; Lin et al. 2020,
     arXiv:2006.09512), by what the bundled network sees in 4 x 4 parts of them. Flowers give it nothing to go by;
-    traffic signs do. The last third of each class by name is held out, as neighbours by name may be frames of one scene.
+    traffic signs do. Held out is the last third of each class by name: neighbours by name may be frames of one scene.
     """
     fit, held_out = _halves(data)
     see = _Seeing(data)

@@ -15,7 +15,8 @@ from headstart.errors import DataError
 from headstart.features import FeatureTable, read_features
 from headstart.jobs.common import listing
 from headstart.metrics import Scores, score_predictions
-from headstart.training import Epoch, FittedHead, fit_head, train_epochs
+from headstart.training import FittedHead, fit_head
+from headstart.training.epochs import Epoch, train_epochs
 
 _MOST_FOLDS = 5
 
@@ -171,13 +172,12 @@ def _probe_path(train: FeatureTable, held_out: FeatureTable, n_classes: int, see
         n_classes=n_classes,
         folds=stratified_folds(train.labels, folds, seed, groups=train.groups) if folds > 1 else None,
     )
-    chosen = next(point for point in fitted.path if point.strength == fitted.strength)
     out_of_fold = fitted.validation_probabilities
     return PathProbe(
         rule=_rule(folds, train),
-        strength=fitted.strength,
-        train_accuracy=chosen.train_accuracy,
-        train_loss=chosen.train_loss,
+        strength=fitted.value,
+        train_accuracy=fitted.chosen.train_accuracy,
+        train_loss=fitted.chosen.train_loss,
         held_out=None
         if out_of_fold is None
         else score_predictions(out_of_fold, train.labels, groups=train.groups),

@@ -19,7 +19,7 @@ from headstart.features import FeatureStore, measure_channels, measure_images
 from headstart.images import decode_image
 from headstart.jobs.auto import auto
 from headstart.jobs.common import listing
-from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of, load_backbone_of
+from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of
 from headstart.jobs.result import Judged, make_result
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES

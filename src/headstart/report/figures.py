@@ -17,6 +17,9 @@ from headstart.report.words import percent, power_of_ten
 MOST_BARS: Final = 200
 """A chart of more classes shows the lowest ones."""
 
+SWEPT: Final = {"strength": "strengths", "neighbours": "numbers of neighbours"}
+"""What the path may run over, by its key in the history: several of them."""
+
 _MOST_COUNTS: Final = 20
 """Up to so many classes each cell of the confusion matrix holds its count."""
 
@@ -76,21 +79,22 @@ def draw_per_class_accuracy(findings: Sequence[ClassFinding], accuracy: float) -
     return figure
 
 
-def draw_regularisation_path(path: Sequence[Mapping[str, float | None]], chosen: float) -> Figure:
-    """Loss and accuracy against the strength of regularisation, the chosen one marked.
+def draw_regularisation_path(path: Sequence[Mapping[str, float | None]], swept: str, chosen: float) -> Figure:
+    """Loss and accuracy against the strength of regularisation or the number of neighbours, the chosen one marked.
 
     Args:
-        path: one mapping a strength (see `RunRecord`).
-        chosen: the strength that was taken.
+        path: one mapping a point (see `RunRecord`).
+        swept: what it runs over, a key of `SWEPT`.
+        chosen: the value that was taken.
     """
     figure = Figure(figsize=(4.6, 4.4))
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.22})
-    strengths = [row["strength"] for row in path]
+    swept_values = [row[swept] for row in path]
     for axes, what in ((upper, "loss"), (lower, "accuracy")):
         for part, colour, dashes in (("train", MUTED, (0, (3, 1.5))), ("validation", RIGHT, "solid")):
             values = np.array([row[f"{part}_{what}"] for row in path], dtype=float)
             if not np.isnan(values).all():
-                axes.plot(strengths, values, color=colour, linestyle=dashes, linewidth=1.6, label=part)
+                axes.plot(swept_values, values, color=colour, linestyle=dashes, linewidth=1.6, label=part)
         axes.axvline(chosen, color=WRONG, linewidth=1.2)
         axes.set_title(what)
         axes.grid(axis="y")
@@ -99,10 +103,14 @@ def draw_regularisation_path(path: Sequence[Mapping[str, float | None]], chosen:
     lower.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, labelcolor=INK, fontsize=8)
     upper.set_title(f"chosen: {chosen:.2g}", loc="right", color=WRONG)
     lower.set_xscale("log")
-    lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
     lower.xaxis.set_minor_locator(NullLocator())
+    if swept == "strength":
+        lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+        lower.set_xlabel("strength of regularisation (weak to strong)")
+    else:
+        lower.set_xticks(swept_values, [f"{value:g}" for value in swept_values])
+        lower.set_xlabel("number of neighbours")
     lower.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-    lower.set_xlabel("strength of regularisation (weak to strong)")
     return figure
 
 

@@ -125,10 +125,11 @@ def _charts(record: RunRecord, found: _Findings) -> dict[str, tuple[Figure, str]
         ),
     }
     if record.path:
-        strength = record.result["choice"]["strength"]
+        choice = record.result["choice"]
+        swept = "strength" if "strength" in choice else "neighbours"
         charts["regularisation_path"] = (
-            figures.draw_regularisation_path(record.path, strength),
-            f"Loss and accuracy at {len(record.path)} strengths; {strength:.2g} was chosen.",
+            figures.draw_regularisation_path(record.path, swept, choice[swept]),
+            f"Loss and accuracy at {len(record.path)} {figures.SWEPT[swept]}; {choice[swept]:.2g} was chosen.",
         )
     for phase, name in _plots(record).items():
         curves = (record.epochs(phase), record.best_epoch.get(phase), _phase_title(record, phase))

@@ -23,12 +23,12 @@ class RunRecord:
         name: title of the report.
         result: content of the run's `result.json`: "test", "validation" (or None), "train" ("accuracy",
             "loss", and "n" where that is not the training images), "seconds", "images", "environment",
-            "choice" (at least "rule" and "strength"), "backbone", "warnings".
+            "choice" (at least "rule", and "strength" or "neighbours"), "backbone", "warnings".
         classes: names of the K classes.
         paths: the n test images.
         labels: (n,) int64, their true classes.
         probabilities: (n, K), what the classifier said of them.
-        path: one mapping a strength of the path, in order, with "strength" (above 0), "train_loss",
+        path: one mapping a point of the path, in order, with "strength" or "neighbours" (above 0), "train_loss",
             "train_accuracy", "validation_loss" and "validation_accuracy" (None where nothing was validated); empty
             where there was no path.
         history: one mapping an epoch, in order, with "phase" (one of `PHASES`), "epoch" (from 1 in each phase),

@@ -5,6 +5,7 @@ from headstart.training.calibration import calibrate_head
 from headstart.training.checkpoint import Epoch
 from headstart.training.epochs import train_epochs
 from headstart.training.interruption import noticed_interruptions
+from headstart.training.kinds import HeadKind
 from headstart.training.loop import Examples, StepProgress, Trained, Watch, network_logits, train_network
 from headstart.training.pixels import Photos
 from headstart.training.probe import FittedHead, PathPoint, fit_head
@@ -17,6 +18,7 @@ __all__ = [
     "Epoch",
     "Examples",
     "FittedHead",
+    "HeadKind",
     "PathPoint",
     "Photos",
     "PixelSource",

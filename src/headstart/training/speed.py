@@ -47,5 +47,5 @@ def choose_precision(
 def _has_bf16(device: str) -> bool:
     """Whether the device may multiply bfloat16 itself, so that a measurement is worth its time."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.device(device).type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
