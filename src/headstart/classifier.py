@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from headstart.backbones import Backbone, BackboneCard, Cut, NativeHead, build_network
-from headstart.errors import DataError, RunError
+from headstart.errors import ConfigError, DataError, RunError
 from headstart.features.stream import stream_features
 from headstart.files import atomic_write
 from headstart.heads import build_head, describe_head
 from headstart.images import Preprocess
 from headstart.runtimes import choose_device, load_runtime
+from headstart.views import ORIGINAL, VIEW_SETS, View
 
 WEIGHTS_FILE = "classifier.safetensors"
 CARD_FILE = "classifier.json"
@@ -53,12 +54,24 @@ class Classifier:
         cut: where the prefix ends.
         head: module from features (N, *cut.shape) to logits (N, K).
         classes: names of the K classes, in the order of the logits.
+        views: the variants of a photo that its probabilities are averaged over: one of `VIEW_SETS`.
+        seed: of the views that are drawn at random.
     """
 
     backbone: Backbone
     cut: Cut
     head: nn.Module
     classes: tuple[str, ...]
+    views: tuple[View, ...] = (ORIGINAL,)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Only a set of views that has a name can be saved."""
+        if self.views not in VIEW_SETS.values():
+            raise ConfigError(
+                f"A classifier averages over the views {' or '.join(VIEW_SETS)}; got "
+                f"{', '.join(view.name for view in self.views) or 'none'}."
+            )
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Class probabilities for extracted features.
@@ -73,10 +86,24 @@ class Classifier:
             logits = self.head(torch.from_numpy(features))
             return np.asarray(torch.softmax(logits.double(), dim=1).numpy(), dtype=np.float64)
 
+    def averaged(self, features: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Class probabilities, averaged over views.
+
+        Args:
+            features: of each view, in the order of `views`: (n, *cut.shape) float32.
+
+        Returns:
+            (n, K) float64, each row adding up to 1.
+        """
+        if len(features) != len(self.views):
+            raise ValueError(f"expected the features of {len(self.views)} views; got {len(features)}")
+        each = [self.probabilities(rows) for rows in features]
+        return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+
     def predict(
         self, paths: Sequence[str | os.PathLike[str]], *, top: int = 5, device: str = "auto"
     ) -> list[Prediction]:
-        """Classify image files; nothing is stored.
+        """Classify image files, each by the average over the classifier's views; nothing is stored.
 
         Args:
             paths: the files.
@@ -88,11 +115,17 @@ class Classifier:
         """
         prefix = self.backbone.prefix(self.cut)
         runtime = load_runtime(prefix, self.backbone.preprocess, device=choose_device(device))
-        stream = stream_features([os.fspath(path) for path in paths], runtime, self.backbone.preprocess)
+        stream = stream_features(
+            [os.fspath(path) for path in paths],
+            runtime,
+            self.backbone.preprocess,
+            views=self.views,
+            seed=self.seed,
+        )
         return [
             Prediction(path=path, classes=(), probabilities=(), problem=problem)
             if features is None
-            else self._best(path, self.probabilities(features[None])[0], top)
+            else self._best(path, self.averaged([*features[:, None]])[0], top)
             for path, features, problem in stream
         ]
 
@@ -124,6 +157,8 @@ class Classifier:
             "layer": self.cut.name,
             "head": {"kind": "native"} if isinstance(self.head, NativeHead) else describe_head(self.head),
             "classes": list(self.classes),
+            "views": next(name for name, views in VIEW_SETS.items() if views == self.views),
+            "seed": self.seed,
         }
         atomic_write(folder / CARD_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
 
@@ -171,6 +206,8 @@ class Classifier:
             cut=cut,
             head=_build_head(backbone, description["head"], _part(tensors, "head."), len(classes)),
             classes=classes,
+            views=VIEW_SETS[description["views"]],
+            seed=description["seed"],
         )
 
 

@@ -1,7 +1,7 @@
 """Every option once: command-line flags and TOML keys derive from these dataclasses."""
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import tomli_w
 
 from headstart.errors import ConfigError
-from headstart.files import parse_bytes
+from headstart.files import parse_bytes, parse_duration
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
+
+_RECIPES_BY_OTHER_NAMES = {"feature-extraction": "probe"}
 
 _LEAST = {
     **dict.fromkeys(("size", "per_class", "epochs", "batch_size", "stop_after"), 1),
@@ -40,6 +42,7 @@ class ExtractConfig:
         resize: How a photo becomes a square: as the `weights` want it; `crop`, its short side resized and the middle
             cut out; `squash`, both sides resized; or `pad`, the long side resized and bars added: neither cuts anything
             off.
+        normalise: Scale pixels as the weights want it, or by mean and std of the training images (dataset).
         split: How to divide the images: auto (as given, else 80/10/10), shares such as 80/10/10 (train, validation,
             test) or 85/15, or a reference program's protocol: r1, r3 or r5.
         group: Column of a table that says what belongs together and is never divided by a split.
@@ -58,6 +61,7 @@ class ExtractConfig:
     layer: str = "pooled"
     size: int | None = None
     resize: Literal["weights", "crop", "squash", "pad"] = "weights"
+    normalise: Literal["weights", "dataset"] = "weights"
     split: str = "auto"
     group: str | None = None
     group_pattern: str | None = None
@@ -68,6 +72,11 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         """All bad values in one error."""
+        if faults := self._faults():
+            raise ConfigError("; ".join(faults) + ".")
+
+    def _faults(self) -> list[str]:
+        """What is wrong with the values."""
         faults = [fault for fault in (_fault(self, option.name) for option in fields(self)) if fault]
         for name, least in _LEAST.items():
             value = getattr(self, name, None)
@@ -75,10 +84,9 @@ class ExtractConfig:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
         if self.weights == "":  # as a path it would be the current folder
             faults.append("weights is empty; expected pretrained, none, a file or a folder")
-        if isinstance(self.max_store, str) and (fault := _size_fault(self.max_store)):
+        if isinstance(self.max_store, str) and (fault := _unreadable(parse_bytes, self.max_store)):
             faults.append(f"max_store: {fault}")
-        if faults:
-            raise ConfigError("; ".join(faults) + ".")
+        return faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +119,6 @@ class TrainConfig(ExtractConfig):
         augment: none; six fixed views of each image, stored; or random ones: crop, randaugment, trivialaugment.
         flip: Mirror training images at random: yes, no, or auto, decided on validation.
         average_views: With --augment six, average over the views when judging and predicting too.
-        normalise: Scale pixels as the weights want it, or by mean and std of the training images (dataset).
         time: Bound on the time of auto, such as 5m or 90s.
         stop_after: End after so many epochs of the schedule.
         precision: auto, float32 or bf16.
@@ -140,11 +147,45 @@ class TrainConfig(ExtractConfig):
     augment: Literal["none", "six", "crop", "randaugment", "trivialaugment"] | None = None
     flip: Literal["auto", "yes", "no"] | None = None
     average_views: bool = False
-    normalise: Literal["weights", "dataset"] = "weights"
     time: str | None = None
     stop_after: int | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
+
+    def __post_init__(self) -> None:
+        """One name for each recipe; then all bad values, and those that do not go together, in one error."""
+        object.__setattr__(self, "recipe", _RECIPES_BY_OTHER_NAMES.get(self.recipe, self.recipe))
+        super().__post_init__()
+
+    def _faults(self) -> list[str]:
+        faults = super()._faults()
+        # Of another type they have been named already.
+        if isinstance(self.label_smoothing, int | float) and self.label_smoothing >= 1:
+            faults.append(f"label_smoothing is {self.label_smoothing}; expected less than 1")
+        if isinstance(self.layer_decay, int | float) and not 0 < self.layer_decay <= 1:
+            faults.append(f"layer_decay is {self.layer_decay}; expected more than 0 and at most 1")
+        if isinstance(self.time, str) and (fault := _unreadable(parse_duration, self.time)):
+            faults.append(f"time: {fault}")
+        return faults + (self._auto_faults() if self.recipe == "auto" else self._other_faults())
+
+    def _auto_faults(self) -> list[str]:
+        """What does not go with the recipe auto; all else is for its lp-ft."""
+        faults = []
+        if self.head not in (None, "linear"):
+            faults.append(f"head is {self.head!r}, and auto has linear heads: choose another recipe")
+        if self.from_layer is not None:
+            faults.append(
+                f"from_layer is {self.from_layer!r}, and auto trains all layers: choose the recipe finetune or lp-ft"
+            )
+        if self.reinit:
+            faults.append("reinit throws away what auto starts from: choose the recipe finetune or scratch")
+        return faults
+
+    def _other_faults(self) -> list[str]:
+        """What goes with the recipe auto alone."""
+        if self.time is None:
+            return []
+        return [f"time is for the recipe auto, and recipe is {self.recipe!r}: set epochs instead"]
 
     def to_toml(self) -> str:
         """The configuration as TOML; options that are not set are left out."""
@@ -225,10 +266,10 @@ def require_known(keys: Iterable[str], known: Sequence[str], where: str) -> None
             raise ConfigError(f"{where} has an unknown key {key!r}{hint}")
 
 
-def _size_fault(text: str) -> str | None:
-    """What is wrong with a size in bytes, or None."""
+def _unreadable(parse: Callable[[str], object], text: str) -> str | None:
+    """What is wrong with a size in bytes or a time, or None."""
     try:
-        parse_bytes(text)
+        parse(text)
     except ConfigError as error:
         return str(error).removesuffix(".")
     return None

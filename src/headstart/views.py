@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -102,6 +103,9 @@ SIX: Final[tuple[View, ...]] = (
     View(name="six-6", share=0.86, place="bottom-right", colour=_CONTRAST, flip="at random"),
 )
 """`--augment six`: the six-fold synthetic data of the pets' reference program."""
+
+VIEW_SETS: Final[Mapping[str, tuple[View, ...]]] = MappingProxyType({"original": (ORIGINAL,), "six": SIX})
+"""The sets of views that a classifier may average over, by the name that its file has."""
 
 
 def draw_view(pixels: _RGB, view: View, *, seed: int, sha256: bytes) -> _RGB:

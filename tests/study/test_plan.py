@@ -102,7 +102,7 @@ def test_a_backbone_that_is_none_is_met_with_the_nearest(values) -> None:
 
 
 def test_another_backbone_must_have_the_layers_that_cases_name(values) -> None:
-    study = parse(values(options={"layer": "fc6"}))
+    study = parse(values(options={"layer": "fc6", "head": "linear"}))
 
     plan_study(study)  # its own are its own affair
     with pytest.raises(BackboneError, match="no layer 'fc6'"):
@@ -169,6 +169,7 @@ def test_what_a_recipe_would_have_set_stays_when_a_case_becomes_a_probe(values) 
     config = run.config
     assert (config.recipe, config.head, config.layer, config.from_layer) == ("probe", "native", "last", None)
     assert (config.optimizer, config.lr, config.epochs, config.schedule) == ("adamw", 5e-4, 10, "cosine")
+    assert (config.augment, config.flip) == ("none", "no")  # as behind any frozen prefix
     assert run.same_as == ()
 
 

@@ -1,9 +1,10 @@
 """`headstart cache`: care of the feature store."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 from rich.table import Table
@@ -12,9 +13,12 @@ from headstart.cli.console import out, print_whole
 from headstart.files import human_bytes, parse_bytes
 
 if TYPE_CHECKING:
-    from headstart.features import FeatureStore, StoreCheck
+    from headstart.features import FeatureStore, ShardRecord, StoreCheck
 
 _SHOWN = 8
+
+_Key = Mapping[str, Any]
+"""What stored features are a function of, as the store describes it in JSON."""
 
 app = App(name="cache", help="List, verify, repair and prune the feature store.")
 
@@ -22,33 +26,83 @@ app = App(name="cache", help="List, verify, repair and prune the feature store."
 @app.default
 @app.command(name="list")
 def list_(*, store: Path | None = None) -> int:
-    """List what is stored: one row a backbone, its weights (where their sha256 begins) and layer.
+    """List what is stored: one row a backbone, its weights (where their sha256 begins), layer, input and view.
 
     Args:
         store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
     """
     opened = _open(store)
     records = opened.records()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("backbone", "weights", "layer", "images", "shards", "size", "last used"):
-        table.add_column(
-            title, justify="right" if title in {"images", "shards", "size"} else "left", no_wrap=True
-        )
-    for digest, description in opened.keys().items():
-        key, own = json.loads(description), [record for record in records if record.digest == digest]
-        if own:
-            table.add_row(
-                key["architecture"],
-                key["weights"][:_SHOWN],
-                key["cut"],
-                str(sum(record.rows for record in own)),
-                str(len(own)),
-                human_bytes(sum(record.bytes for record in own)),
-                datetime.fromtimestamp(max(record.last_used for record in own)).strftime("%Y-%m-%d"),
-            )
+    shards: dict[str, list[ShardRecord]] = {}
+    for record in records:
+        shards.setdefault(record.digest, []).append(record)
+    # What is in the index without a shard has been pruned.
+    keys = {digest: json.loads(text) for digest, text in opened.keys().items() if digest in shards}
+    table, notes = _table(keys, shards)
     print_whole(table)
+    for number, note in enumerate(notes, start=1):
+        out.print(f"({number}) {note}", markup=False)
     out.print(f"{human_bytes(sum(record.bytes for record in records))} in {opened.root}", markup=False)
     return 0
+
+
+def _table(
+    keys: Mapping[str, _Key], shards: Mapping[str, Sequence["ShardRecord"]]
+) -> tuple[Table, list[str]]:
+    """One line a key, in order of the names; and notes on what tells apart those that have all names in common."""
+    names = {digest: _names(key) for digest, key in keys.items()}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("backbone", "weights", "layer", "view", "input"):
+        table.add_column(title, no_wrap=True)
+    for title in ("images", "size", "last used"):
+        table.add_column(title, justify="right", no_wrap=True)
+    notes: list[str] = []
+    for digest in sorted(keys, key=names.__getitem__):
+        own, mark = shards[digest], ""
+        if note := _apart(keys[digest], [keys[other] for other in keys if names[other] == names[digest]]):
+            notes.append(note)
+            mark = f" ({len(notes)})"
+        *first, taken = names[digest]
+        table.add_row(
+            *first,
+            taken + mark,
+            str(sum(record.rows for record in own)),
+            human_bytes(sum(record.bytes for record in own)),
+            datetime.fromtimestamp(max(record.last_used for record in own)).strftime("%Y-%m-%d"),
+        )
+    return table, notes
+
+
+def _names(key: _Key) -> tuple[str, ...]:
+    """Backbone, weights, layer, view and input of a key, in words."""
+    from headstart.features import CHANNEL_STATISTICS
+
+    preprocess = key["preprocess"]
+    # The usual mode is left out of a key.
+    last = (
+        key["view"].replace(" v1", ""),
+        f"{preprocess['size']} {preprocess.get('resize_mode', 'crop')}",
+    )
+    if key["architecture"] == CHANNEL_STATISTICS:
+        return "pixels: channel statistics", "", "", *last
+    return key["architecture"], key["weights"][:_SHOWN], key["cut"], *last
+
+
+def _apart(key: _Key, alike: Sequence[_Key]) -> str:
+    """What else a key has that others with the same names have not, such as another normalisation."""
+    kinds = [{**other, **other["preprocess"], **other["decoder"]} for other in alike]
+    own = {**key, **key["preprocess"], **key["decoder"]}
+    differing = [
+        name
+        for name in own
+        if name not in ("preprocess", "decoder") and any(kind.get(name) != own[name] for kind in kinds)
+    ]
+    return ", ".join(f"{name} {_value(own[name])}" for name in differing)
+
+
+def _value(value: object) -> str:
+    """A list of numbers in short; whatever else as it is."""
+    return " ".join(f"{each:.2f}" for each in value) if isinstance(value, list) else str(value)
 
 
 @app.command

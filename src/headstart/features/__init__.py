@@ -3,17 +3,25 @@
 from headstart.features.extract import extract_features, extract_views
 from headstart.features.extraction import Extraction, Features, Progress
 from headstart.features.formats import FeatureTable, check_writable, read_features, write_features
+from headstart.features.index import ShardRecord
 from headstart.features.key import StoreKey
-from headstart.features.statistics import ChannelStatistics, measure_channels, measure_images
+from headstart.features.statistics import (
+    CHANNEL_STATISTICS,
+    ChannelStatistics,
+    measure_channels,
+    measure_images,
+)
 from headstart.features.store import FeatureStore, StoreCheck
 
 __all__ = [
+    "CHANNEL_STATISTICS",
     "ChannelStatistics",
     "Extraction",
     "FeatureStore",
     "FeatureTable",
     "Features",
     "Progress",
+    "ShardRecord",
     "StoreCheck",
     "StoreKey",
     "check_writable",

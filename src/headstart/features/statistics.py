@@ -27,6 +27,9 @@ from headstart.images.preprocess import Triple
 from headstart.threads import one_thread
 from headstart.views import ORIGINAL
 
+CHANNEL_STATISTICS = "channel-statistics"
+"""What stands in a store key in place of an architecture."""
+
 _CHANNELS = ("red", "green", "blue")
 _DECIMALS = 6  # a preprocess, and with it a store key, can be written down and typed in again
 
@@ -141,7 +144,7 @@ def measure_channels(
 def _store_key(preprocess: Preprocess, meter: _ChannelMeter) -> StoreKey:
     """The key of the images' own values; what normalises them afterwards is no part of it."""
     return StoreKey(
-        architecture="channel-statistics",
+        architecture=CHANNEL_STATISTICS,
         arguments={},
         weights="none",
         cut="pixels",

@@ -1,18 +1,22 @@
 """Streams of images through worker threads: in order, with bounded look-ahead, so that memory stays flat."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import UnreadableImageError
 from headstart.images import Preprocess, decode_image, prepare_image, read_image_file
 from headstart.runtimes import Runtime
+from headstart.views import ORIGINAL, View, draw_view
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -61,24 +65,55 @@ def in_batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
         yield batch
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """An image as read: what the network is given of each view, or why there is nothing."""
+
+    path: str
+    views: list[Tensor]
+    problem: str | None = None
+
+
 def stream_features(
-    paths: Sequence[str], runtime: Runtime, preprocess: Preprocess
+    paths: Sequence[str],
+    runtime: Runtime,
+    preprocess: Preprocess,
+    *,
+    views: Sequence[View] = (ORIGINAL,),
+    seed: int = 0,
 ) -> Iterator[tuple[str, NDArray[Any] | None, str | None]]:
-    """Features without the store, in order: path, features (or None), and why not (or None)."""
+    """Features without the store, in order.
+
+    Args:
+        paths: image files.
+        runtime: gives the features.
+        preprocess: from a view to what the runtime takes.
+        views: which variants of each image; it is read and decoded once.
+        seed: of the views that are drawn at random.
+
+    Returns:
+        For each file its path, the features of its views (len(views), *cut shape) float32 or None, and why they are
+        missing or None.
+    """
     workers = usable_cores()
 
-    def read(path: str) -> tuple[str, Tensor | None, str | None]:
+    def read(path: str) -> _Read:
         try:
-            return path, prepare_image(decode_image(read_image_file(path)), preprocess), None
+            data = read_image_file(path)
+            image = decode_image(data)
         except UnreadableImageError as error:
-            return path, None, str(error)
+            return _Read(path=path, views=[], problem=str(error))
+        sha256 = hashlib.sha256(data).digest()
+        drawn = (draw_view(image, view, seed=seed, sha256=sha256) for view in views)
+        return _Read(path=path, views=[prepare_image(pixels, preprocess) for pixels in drawn])
 
-    def forward(
-        batch: list[tuple[str, Tensor | None, str | None]],
-    ) -> list[tuple[str, NDArray[Any] | None, str | None]]:
-        readable = [pixels for _, pixels, _ in batch if pixels is not None]
-        rows = iter(runtime.run(readable)) if readable else iter(())
-        return [(path, None if pixels is None else next(rows), reason) for path, pixels, reason in batch]
+    def forward(batch: list[_Read]) -> list[tuple[str, NDArray[Any] | None, str | None]]:
+        pixels = [view for image in batch for view in image.views]
+        rows = iter([row for some in in_batches(pixels, runtime.batch_size) for row in runtime.run(some)])
+        return [
+            (image.path, np.stack([next(rows) for _ in image.views]) if image.views else None, image.problem)
+            for image in batch
+        ]
 
     with worker_threads(workers, runtime) as pool:
         reads = in_order(pool, read, paths, window=2 * runtime.batch_size * workers)

@@ -33,6 +33,7 @@ from headstart.training import (
     noticed_interruptions,
     train_network,
 )
+from headstart.views import ORIGINAL
 
 Rows = NDArray[np.int64]
 
@@ -132,7 +133,7 @@ def fit_by_epochs(
             trainee.head,
             inputs.examples(fit, all_views=True),
             recipe,
-            validation=inputs.examples(check, all_views=False) if len(check) else None,
+            validation=inputs.examples(check, all_views=work.config.average_views) if len(check) else None,
             stages=trainee.stages,
             class_weights=_class_weights(work, fit),
             seed=work.config.seed,
@@ -160,7 +161,12 @@ def probabilities_of(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows) -
         logits = network_logits(
             trainee.body, trainee.head, inputs.examples(rows, all_views=all_views).source, device=work.device
         )
-    views = logits.double().softmax(dim=1).reshape(-1, len(rows), logits.shape[1])
+    return _averaged(logits, len(rows))
+
+
+def _averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
+    """Probabilities (n, K) from the logits of n images, view after view."""
+    views = logits.double().softmax(dim=1).reshape(-1, images, logits.shape[1])
     return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
 
 
@@ -181,15 +187,17 @@ def outcome_of(
     """
     held_out, temperature = None, 1.0
     if trained.validation_logits is not None:
-        labels = inputs.labels[torch.from_numpy(check)]
+        labels = inputs.examples(check, all_views=work.config.average_views).labels
         temperature = calibrate_head(trainee.head, trained.validation_logits, labels)
-        softened = (trained.validation_logits.double() / temperature).softmax(dim=1)
-        held_out = HeldOut(rows=check, probabilities=softened.numpy())
+        softened = _averaged(trained.validation_logits.double() / temperature, len(check))
+        held_out = HeldOut(rows=check, probabilities=softened)
     classifier = Classifier(
         backbone=work.backbone.trained(),
         cut=trainee.end,
         head=trainee.head,
         classes=work.data.dataset.classes,
+        views=inputs.views if work.config.average_views else (ORIGINAL,),
+        seed=work.config.seed,
     )
     return Outcome(
         technique=recipe.technique,

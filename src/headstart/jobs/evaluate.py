@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from headstart.datasets import ImageDataset, Problem, group_by_pattern, load_dataset
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
-from headstart.features import FeatureStore, Progress, extract_features
+from headstart.features import FeatureStore, Progress, extract_views
 from headstart.jobs.common import listing
 from headstart.metrics import Scores, score_predictions
 from headstart.runs import Predictions, Run, load_run
@@ -80,14 +80,17 @@ def evaluate(
         listed = group_by_pattern(listed, group_pattern)
     dataset = listed.subset(listed.rows("test")) if "test" in listed.splits else listed
     labels = _labels_in(dataset, classifier.classes)
-    got = extract_features(
+    views = extract_views(
         dataset,
         classifier.backbone,
+        classifier.views,
         layer=classifier.cut.name,
+        seed=classifier.seed,
         store=FeatureStore(store),
         device=choose_device(device),
         progress=progress,
     )
+    got = views[0]  # the same images are readable in all
     fitted_on = _shas_fitted_on(opened)
     fresh = np.array([sha.hex() not in fitted_on for sha in got.features.sha256s], dtype=bool)
     if not fresh.any():
@@ -100,7 +103,7 @@ def evaluate(
     predictions = Predictions(
         paths=tuple(names[row] for row in rows),
         labels=labels[rows],
-        probabilities=classifier.probabilities(got.features.load()[fresh]),
+        probabilities=classifier.averaged([view.features.load()[fresh] for view in views]),
     )
     return Evaluation(
         scores=score_predictions(

@@ -22,10 +22,12 @@ from headstart.jobs.bottleneck import PER_CLASS, bottleneck_names, split_bottlen
 from headstart.jobs.images import (
     DividedImages,
     Division,
+    decoding_for,
     divide_and_extract,
     extract_layer_of,
     list_images_of,
     load_backbone_of,
+    normalise_for,
 )
 
 
@@ -192,10 +194,13 @@ def _extract(
             )
         return divide(images, problems)
 
-    backbone = load_backbone_of(config)
-    take = extract_layer_of(config, backbone, store=FeatureStore(store), progress=progress)
-    images = divide_and_extract(listed, divide_some, take)
-    return _Extracted(images=images)
+    backbone, features = load_backbone_of(config), FeatureStore(store)
+    if config.normalise == "dataset":
+        decode = decoding_for(backbone, store=features, progress=progress)
+        readable = divide_and_extract(listed, divide_some, decode).dataset
+        backbone = normalise_for(readable, backbone, config, store=features)
+    take = extract_layer_of(config, backbone, store=features, progress=progress)
+    return _Extracted(images=divide_and_extract(listed, divide_some, take))
 
 
 def _write(file: Path, table: FeatureTable, words: str) -> WrittenFile:

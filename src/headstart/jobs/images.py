@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,15 @@ from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, group_by_pattern, load_dataset
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
-from headstart.features import Extraction, Features, FeatureStore, Progress, extract_features
+from headstart.features import (
+    Extraction,
+    Features,
+    FeatureStore,
+    Progress,
+    extract_features,
+    measure_channels,
+    measure_images,
+)
 from headstart.files import parse_bytes
 
 Extract = Callable[[ImageDataset], Extraction]
@@ -82,6 +90,31 @@ def extract_layer_of(
         max_store=parse_bytes(config.max_store),
         progress=progress,
     )
+
+
+def decoding_for(backbone: Backbone, *, store: FeatureStore, progress: Progress | None) -> Extract:
+    """Decoding alone, which shows what can be read; what `normalise_for` needs of each image is kept."""
+    return partial(measure_images, preprocess=backbone.preprocess, store=store, progress=progress)
+
+
+def normalise_for(
+    dataset: ImageDataset, backbone: Backbone, config: ExtractConfig, *, store: FeatureStore
+) -> Backbone:
+    """The network for images as a configuration has them normalised: as its weights want, or by the training images.
+
+    Args:
+        dataset: readable images with splits; those to train on are measured.
+        backbone: the network, as its weights want it.
+        config: with `normalise`.
+        store: where each image's mean and variance are kept.
+
+    Raises:
+        DataError: a channel of the training images has the same value everywhere.
+    """
+    if config.normalise == "weights":
+        return backbone
+    measured = measure_channels(dataset.subset(dataset.rows("train")), backbone.preprocess, store=store)
+    return backbone.with_preprocess(replace(backbone.preprocess, mean=measured.mean, std=measured.std))
 
 
 def divide_and_extract(listed: ImageDataset, divide: Division, extract: Extract) -> DividedImages:

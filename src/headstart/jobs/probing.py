@@ -16,7 +16,7 @@ from headstart.files import parse_bytes
 from headstart.heads import fit_linear_path
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.training import FittedHead, HeadKind, fit_head
-from headstart.views import View
+from headstart.views import ORIGINAL, View
 
 Rows = NDArray[np.int64]
 
@@ -31,9 +31,9 @@ class ViewedFeatures:
 
     arrays: tuple[NDArray[np.float32], ...]
 
-    def stacked(self, rows: Rows) -> NDArray[np.float32]:
-        """All views of some images, view after view."""
-        return np.concatenate([array[rows] for array in self.arrays])
+    def stacked(self, rows: Rows, views: int) -> NDArray[np.float32]:
+        """The first so many views of some images, view after view."""
+        return np.concatenate([array[rows] for array in self.arrays[:views]])
 
 
 def load_views(work: Work, cut: Cut, views: tuple[View, ...]) -> ViewedFeatures:
@@ -55,6 +55,7 @@ def load_views(work: Work, cut: Cut, views: tuple[View, ...]) -> ViewedFeatures:
 def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[FittedHead, HeldOut | None]:
     """Fit a head by the run's rule of choice, and what it said of images it had not seen."""
     data, views = work.data, len(features.arrays)
+    judged = views if work.config.average_views else 1
     fit, check = data.rows("train"), data.rows("val")
     folds = None
     if data.record.choice == "cross-validation":
@@ -63,11 +64,11 @@ def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[Fit
             views,
         )
     fitted = fit_head(
-        features.stacked(fit),
+        features.stacked(fit, views),
         np.tile(data.labels[fit], views),
         n_classes=len(data.dataset.classes),
         kind=kind,
-        validation=(features.arrays[0][check], data.labels[check])
+        validation=(features.stacked(check, judged), np.tile(data.labels[check], judged))
         if data.record.choice == "validation"
         else None,
         folds=folds,
@@ -76,7 +77,8 @@ def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[Fit
     if fitted.validation_probabilities is None:
         return fitted, None
     rows = check if data.record.choice == "validation" else fit
-    return fitted, HeldOut(rows=rows, probabilities=fitted.validation_probabilities[: len(rows)])
+    of_views = fitted.validation_probabilities.reshape(-1, len(rows), len(data.dataset.classes))
+    return fitted, HeldOut(rows=rows, probabilities=of_views[:judged].mean(axis=0))
 
 
 def head_of(work: Work, features: ViewedFeatures, rows: Rows, fitted: FittedHead) -> nn.Module:
@@ -101,24 +103,22 @@ def probe_photos(work: Work, cut: Cut, views: tuple[View, ...], kind: HeadKind) 
     fitted, held_out = fit_probe(work, features, kind)
     seconds = time.perf_counter() - start
     classifier = Classifier(
-        backbone=work.backbone, cut=cut, head=fitted.head, classes=work.data.dataset.classes
+        backbone=work.backbone,
+        cut=cut,
+        head=fitted.head,
+        classes=work.data.dataset.classes,
+        views=views if work.config.average_views else (ORIGINAL,),
+        seed=work.config.seed,
     )
     return Outcome(
         technique="probe",
         classifier=classifier,
-        probabilities=lambda rows: _averaged(work, classifier, features, rows),
+        probabilities=lambda rows: classifier.averaged(
+            [array[rows] for array in features.arrays[: len(classifier.views)]]
+        ),
         fitted_on=np.concatenate([work.data.rows("train"), work.data.rows("val")]),
         held_out=held_out,
         path=fitted,
         choice=fitted.choice(),
         seconds={"fit": seconds},
     )
-
-
-def _averaged(
-    work: Work, classifier: Classifier, features: ViewedFeatures, rows: Rows
-) -> NDArray[np.float64]:
-    """(n, K), over all views where that was asked for."""
-    arrays = features.arrays if work.config.average_views else features.arrays[:1]
-    each = [classifier.probabilities(array[rows]) for array in arrays]
-    return np.asarray(np.mean(each, axis=0), dtype=np.float64)

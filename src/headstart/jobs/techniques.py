@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from headstart.backbones import Cut
-from headstart.errors import ConfigError
 from headstart.heads import MlpHead, new_linear_head
 from headstart.jobs.epochs import make_trainee, train_by_epochs
 from headstart.jobs.flips import judge_flips
@@ -27,14 +26,9 @@ _EPOCHS_OF_A_HEAD = 30
 def probe(work: Work, recipe: Recipe) -> Outcome:
     """Feature extraction: a head on frozen, stored features."""
     end = end_of(work, recipe)
-    solved_for = recipe.head in ("linear", "ridge", "knn")
-    if solved_for and not _has_epochs(recipe):
+    if recipe.is_solved_for:
         return probe_photos(work, end, views_of(recipe), cast(HeadKind, recipe.head))
-    if recipe.head in ("ridge", "knn"):
-        raise ConfigError(
-            f"A {recipe.head} head is solved for, without epochs.\nLeave out --epochs and --schedule."
-        )
-    if not _has_epochs(recipe):
+    if not recipe.rates().epochs:
         recipe = replace(recipe, epochs=_EPOCHS_OF_A_HEAD)
     trainee = make_trainee(work, start=end, end=end, head=new_head(work, recipe, end))
     inputs = open_inputs(work, recipe, start=end)
@@ -63,10 +57,6 @@ def scratch(work: Work, recipe: Recipe) -> Outcome:
 
 def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
-    if recipe.head != "linear":
-        raise ConfigError(
-            f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune."
-        )
     start, end = start_of(work), end_of(work, recipe)
     recipe = decide_flips(work, _for_prefix(work, recipe, start))
     features = load_views(work, end, (ORIGINAL,))
@@ -104,11 +94,8 @@ def new_head(work: Work, recipe: Recipe, end: Cut) -> nn.Module:
     width = int(torch.Size(end.shape).numel())
     if recipe.head == "mlp":
         return MlpHead(width, classes, seed=seed)
-    if recipe.head == "linear":
-        return new_linear_head(width, classes, seed=seed)
-    raise ConfigError(
-        f"A {recipe.head} head is solved for on frozen features.\nUse --head native, linear or mlp to train it further."
-    )
+    assert recipe.head == "linear"  # the others are solved for, and refused elsewhere
+    return new_linear_head(width, classes, seed=seed)
 
 
 def decide_flips(work: Work, recipe: Recipe) -> Recipe:
@@ -128,13 +115,8 @@ def decide_flips(work: Work, recipe: Recipe) -> Recipe:
     return replace(recipe, flip=flip)
 
 
-def _has_epochs(recipe: Recipe) -> bool:
-    """Whether it trains step by step: with a number of epochs, or a schedule that has its own."""
-    return recipe.rates().epochs > 0
-
-
 def _for_prefix(work: Work, recipe: Recipe, start: Cut | None) -> Recipe:
-    """Behind a frozen prefix images are not varied, unless somebody asks for it: its features are stored."""
-    if start is None or work.config.augment is not None:
+    """Behind a frozen prefix images are not varied, unless in stored views: its features are stored."""
+    if start is None or work.config.augment is not None or recipe.augment == "six":
         return recipe
     return replace(recipe, augment="none", flip="no")

@@ -7,25 +7,30 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
-from headstart.backbones import Backbone, full_weights
+from headstart.backbones import Backbone, Cut, full_weights
 from headstart.config import TrainConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, assign_splits, full_location
 from headstart.download import Progress as DownloadProgress
-from headstart.errors import DataError, UnreadableImageError
-from headstart.features import FeatureStore, measure_channels, measure_images
+from headstart.errors import ConfigError, DataError, UnreadableImageError
+from headstart.features import FeatureStore
 from headstart.images import decode_image
 from headstart.jobs.auto import auto
 from headstart.jobs.common import listing
-from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of
+from headstart.jobs.images import (
+    decoding_for,
+    divide_and_extract,
+    extract_layer_of,
+    list_images_of,
+    normalise_for,
+)
 from headstart.jobs.result import Judged, make_result
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES
 from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
-from headstart.recipes import read_recipe
+from headstart.recipes import AT_RANDOM, read_recipe
 from headstart.report import RunRecord, draw_thumbnail, render_report
 from headstart.runs import CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
 from headstart.runtimes import choose_device
@@ -116,11 +121,21 @@ def _resolved(config: TrainConfig) -> TrainConfig:
 
 
 def _check(config: TrainConfig, backbone: Backbone) -> None:
-    """Names that are mistyped are found before anything is computed."""
+    """Names that are mistyped, and options that do not go together, are found before anything is computed."""
     recipe = read_recipe(config, technique="lp-ft" if config.recipe == "auto" else None)
     backbone.cut("last" if recipe.head == "native" else config.layer)
-    if config.from_layer is not None:
-        backbone.cut_before(config.from_layer)
+    if config.from_layer is not None and (cut := backbone.cut_before(config.from_layer)) is not None:
+        _require_fixed_images(config, cut)
+
+
+def _require_fixed_images(config: TrainConfig, cut: Cut) -> None:
+    """Behind a frozen prefix images are not varied at random: its features are stored."""
+    if config.augment in AT_RANDOM or config.flip == "yes":
+        what = f"augment {config.augment}" if config.augment in AT_RANDOM else "flip yes"
+        raise ConfigError(
+            f"{what} varies the images from epoch to epoch, and with --from {config.from_layer} the layers up to "
+            f"{cut.name} are frozen and their features stored.\nUse --augment six (stored views), or train all layers."
+        )
 
 
 @contextmanager
@@ -147,23 +162,14 @@ def _read(
         _require_classes(made, problems)
         return made, record
 
-    probes = (
-        config.recipe in ("auto", "probe", "feature-extraction", "lp-ft") and config.normalise == "weights"
-    )
-    decode = partial(
-        measure_images, preprocess=backbone.preprocess, store=store, progress=observers.extraction
-    )
+    probes = config.recipe in ("auto", "probe", "lp-ft") and config.normalise == "weights"
     take = (
-        extract_layer_of(config, backbone, store=store, progress=observers.extraction) if probes else decode
+        extract_layer_of(config, backbone, store=store, progress=observers.extraction)
+        if probes
+        else decoding_for(backbone, store=store, progress=observers.extraction)
     )
     got = divide_and_extract(listed, divide, take)
-    if config.normalise == "dataset":
-        train = got.dataset.subset(got.dataset.rows("train"))
-        measured = measure_channels(train, backbone.preprocess, store=store)
-        backbone = backbone.with_preprocess(
-            replace(backbone.preprocess, mean=measured.mean, std=measured.std)
-        )
-    return backbone, RunData(
+    return normalise_for(got.dataset, backbone, config, store=store), RunData(
         dataset=got.dataset,
         record=got.record,
         sha256s=got.features.sha256s,

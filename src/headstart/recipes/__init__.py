@@ -1,5 +1,6 @@
 """Recipes: how a head, or a network with it, is trained, as data."""
 
+from headstart.recipes.contradictions import AT_RANDOM
 from headstart.recipes.recipe import (
     RECIPES,
     Augment,
@@ -12,6 +13,7 @@ from headstart.recipes.recipe import (
 from headstart.recipes.schedule import Schedule, parse_schedule
 
 __all__ = [
+    "AT_RANDOM",
     "RECIPES",
     "Augment",
     "Head",

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from headstart.config import TrainConfig, read_toml, require_known
 from headstart.errors import ConfigError
+from headstart.recipes.contradictions import contradictions
 from headstart.recipes.schedule import Schedule, parse_schedule
 
 Technique = Literal["probe", "finetune", "lp-ft", "scratch"]
@@ -67,6 +68,13 @@ class Recipe:
         """The learning rate over the training."""
         return parse_schedule(self.schedule, lr=self.lr, epochs=self.epochs, warmup=self.warmup)
 
+    @property
+    def is_solved_for(self) -> bool:
+        """Whether it is a head on frozen features that takes no epochs."""
+        return (
+            self.technique == "probe" and self.head in ("linear", "ridge", "knn") and not self.rates().epochs
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The values, as TOML and JSON know them."""
         return asdict(self)
@@ -93,13 +101,15 @@ def read_recipe(config: TrainConfig, *, technique: str | None = None) -> Recipe:
         technique: the recipe's name in place of the configuration's own, as where `auto` tries several.
 
     Raises:
-        ConfigError: the recipe's file cannot be read, or a schedule cannot be understood.
+        ConfigError: the recipe's file cannot be read, a schedule cannot be understood, or options do not go together
+            in this recipe.
     """
     name = technique if technique is not None else config.recipe
     values = _from_file(Path(name)) if name.endswith(".toml") else load_recipe(name).to_dict()
     own = {field.name: getattr(config, field.name, None) for field in fields(Recipe)}
     recipe = Recipe(**values | {key: value for key, value in own.items() if value is not None})
-    recipe.rates()  # complains of a schedule that cannot be read
+    if faults := contradictions(config, recipe):
+        raise ConfigError("; ".join(faults) + ".")
     return recipe
 
 
@@ -109,4 +119,8 @@ def _from_file(path: Path) -> dict[str, Any]:
     require_known(values, [field.name for field in fields(Recipe)], f"The recipe {path}")
     if values.get("technique") not in RECIPES:
         raise ConfigError(f"The recipe {path} needs a technique: one of {', '.join(RECIPES)}.")
+    try:
+        TrainConfig("photos", **{key: value for key, value in values.items() if key != "technique"})
+    except ConfigError as error:
+        raise ConfigError(f"The recipe {path}: {error}") from error
     return load_recipe(values["technique"]).to_dict() | values
