@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,44 @@ def test_numbers_out_of_range(option: dict[str, int], words: str) -> None:
 def test_two_numbers_out_of_range_stand_in_one_error() -> None:
     with pytest.raises(ConfigError, match=r"per_class is 0.*; seed is -1"):
         TrainConfig("photos", per_class=0, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; expected less than 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1; expected 0 or more"),
+        ({"layer_decay": 0}, "layer_decay is 0; expected more than 0 and at most 1"),
+        ({"layer_decay": 1.5}, "layer_decay is 1.5; expected more than 0 and at most 1"),
+        ({"time": "soon"}, "time: 'soon' is no duration"),
+        ({"recipe": "finetune", "time": "5m"}, "time is for the recipe auto, and recipe is 'finetune'"),
+        ({"head": "ridge"}, "head is 'ridge', and auto has linear heads"),
+        ({"from_layer": "layer4"}, "from_layer is 'layer4', and auto trains all layers"),
+        ({"reinit": True}, "reinit throws away what auto starts from"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig("photos", **options)
+
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+
+
+def test_contradictions_stand_in_one_error_with_other_faults() -> None:
+    with pytest.raises(ConfigError, match=r"^seed is -1.*; time: 'soon'.*; head is 'mlp', and auto .*\.$"):
+        TrainConfig("photos", seed=-1, time="soon", head="mlp")
+
+
+def test_options_at_the_ends_of_their_ranges() -> None:
+    TrainConfig("photos", label_smoothing=0, layer_decay=1, time="1.5h", head="linear", epochs=3, lr=1e-2)
+
+
+def test_feature_extraction_is_another_name_of_the_probe(tmp_path: Path) -> None:
+    config = TrainConfig("photos", recipe="feature-extraction")
+    (tmp_path / "config.toml").write_text('data = "photos"\nrecipe = "feature-extraction"\n')
+
+    assert config == read_config(tmp_path / "config.toml") == TrainConfig("photos", recipe="probe")
 
 
 @pytest.mark.parametrize(

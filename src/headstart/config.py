@@ -16,8 +16,6 @@ from headstart.files import parse_bytes, parse_duration
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
 
-_RECIPES_BY_OTHER_NAMES = {"feature-extraction": "probe"}
-
 _LEAST = {
     **dict.fromkeys(("size", "per_class", "epochs", "batch_size", "stop_after"), 1),
     **dict.fromkeys(
@@ -154,7 +152,8 @@ class TrainConfig(ExtractConfig):
 
     def __post_init__(self) -> None:
         """One name for each recipe; then all bad values, and those that do not go together, in one error."""
-        object.__setattr__(self, "recipe", _RECIPES_BY_OTHER_NAMES.get(self.recipe, self.recipe))
+        if self.recipe == "feature-extraction":
+            object.__setattr__(self, "recipe", "probe")
         super().__post_init__()
 
     def _faults(self) -> list[str]:

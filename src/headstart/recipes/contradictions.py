@@ -37,10 +37,7 @@ def contradictions(config: TrainConfig, recipe: Recipe) -> list[str]:
 
     Args:
         config: a run's options.
-        recipe: what they come to.
-
-    Raises:
-        ConfigError: the schedule cannot be read.
+        recipe: what they come to; its schedule can be read.
     """
     return [
         *_of_epochs(config, recipe),
@@ -52,13 +49,10 @@ def contradictions(config: TrainConfig, recipe: Recipe) -> list[str]:
 
 def _of_epochs(config: TrainConfig, recipe: Recipe) -> Iterator[str]:
     """Epochs are said once, and where there are any."""
-    epochs = recipe.rates().epochs
     if recipe.schedule not in ("cosine", "constant"):
         for name in ("epochs", "time"):
             if (value := getattr(config, name)) is not None:
                 yield f"{name} is {value}, and schedule {recipe.schedule!r} has its own epochs: leave out one of them"
-    if recipe.head in ("ridge", "knn") and epochs:
-        yield f"head {recipe.head} is solved for, without epochs: leave out epochs and schedule"
     if recipe.is_solved_for and (given := [name for name in _OF_EPOCHS if getattr(config, name) is not None]):
         advice = "set epochs too" if recipe.head == "linear" else "leave out what is set of this"
         yield (
@@ -85,6 +79,8 @@ def _of_head(config: TrainConfig, recipe: Recipe) -> Iterator[str]:
     """Which heads can be trained how, and stand where."""
     if recipe.technique != "probe" and recipe.head in ("ridge", "knn"):
         yield f"head {recipe.head} is solved for on frozen features: choose the recipe probe"
+    elif recipe.head in ("ridge", "knn") and not recipe.is_solved_for:
+        yield f"head {recipe.head} is solved for, without epochs: leave out epochs and schedule"
     elif recipe.technique == "lp-ft" and recipe.head != "linear":
         yield f"head is {recipe.head!r}, and lp-ft starts from a linear one: choose head linear or the recipe finetune"
     if recipe.head == "native" and config.layer not in ("pooled", "last"):

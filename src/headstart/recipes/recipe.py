@@ -108,6 +108,7 @@ def read_recipe(config: TrainConfig, *, technique: str | None = None) -> Recipe:
     values = _from_file(Path(name)) if name.endswith(".toml") else load_recipe(name).to_dict()
     own = {field.name: getattr(config, field.name, None) for field in fields(Recipe)}
     recipe = Recipe(**values | {key: value for key, value in own.items() if value is not None})
+    recipe.rates()  # complains of a schedule that cannot be read
     if faults := contradictions(config, recipe):
         raise ConfigError("; ".join(faults) + ".")
     return recipe
