@@ -397,7 +397,7 @@ def _logits(model: nn.Module, source: Source, machine: Machine) -> Tensor:
             return logits.float().cpu()
 
     with worker_pool() as pool:
-        found = []
+        found: list[Tensor] = []
         for rows in torch.split(torch.arange(len(source)), _EVALUATION_BATCH):
             inputs = source.inputs(rows, None).to(machine.device)
             # Small batches side by side use a CPU's cores better than one spread over them.
