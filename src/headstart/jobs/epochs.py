@@ -77,6 +77,7 @@ def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) ->
         end=end,
         head=head,
         body=work.backbone.part(start, end),
+        stages=work.backbone.stages(start, end),
     )
 
 
