@@ -99,7 +99,6 @@ def test_two_numbers_out_of_range_stand_in_one_error() -> None:
         ({"time": "soon"}, "time: 'soon' is no duration"),
         ({"recipe": "finetune", "time": "5m"}, "time is for the recipe auto, and recipe is 'finetune'"),
         ({"head": "ridge"}, "head is 'ridge', and auto has linear heads"),
-        ({"from_layer": "layer4"}, "from_layer is 'layer4', and auto trains all layers"),
         ({"reinit": True}, "reinit throws away what auto starts from"),
     ],
 )

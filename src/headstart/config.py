@@ -172,10 +172,6 @@ class TrainConfig(ExtractConfig):
         faults = []
         if self.head not in (None, "linear"):
             faults.append(f"head is {self.head!r}, and auto has linear heads: choose another recipe")
-        if self.from_layer is not None:
-            faults.append(
-                f"from_layer is {self.from_layer!r}, and auto trains all layers: choose the recipe finetune or lp-ft"
-            )
         if self.reinit:
             faults.append("reinit throws away what auto starts from: choose the recipe finetune or scratch")
         return faults

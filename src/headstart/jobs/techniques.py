@@ -38,7 +38,7 @@ def probe(work: Work, recipe: Recipe) -> Outcome:
 def finetune(work: Work, recipe: Recipe) -> Outcome:
     """Train all layers, or those from a layer on, with a new head or an earlier run's."""
     start, end = start_of(work), end_of(work, recipe)
-    recipe = decide_flips(work, _for_prefix(work, recipe, start))
+    recipe = decide_flips(work, for_prefix(work, recipe, start))
     trainee = make_trainee(work, start=start, end=end, head=new_head(work, recipe, end))
     if work.config.reinit:
         work.backbone.reinitialise(trainee.body, seed=work.config.seed)
@@ -58,7 +58,7 @@ def scratch(work: Work, recipe: Recipe) -> Outcome:
 def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
     start, end = start_of(work), end_of(work, recipe)
-    recipe = decide_flips(work, _for_prefix(work, recipe, start))
+    recipe = decide_flips(work, for_prefix(work, recipe, start))
     features = load_views(work, end, (ORIGINAL,))
     fitted, _ = fit_probe(work, features, "linear")
     head = head_of(work, features, work.data.rows("train"), fitted)
@@ -115,7 +115,7 @@ def decide_flips(work: Work, recipe: Recipe) -> Recipe:
     return replace(recipe, flip=flip)
 
 
-def _for_prefix(work: Work, recipe: Recipe, start: Cut | None) -> Recipe:
+def for_prefix(work: Work, recipe: Recipe, start: Cut | None) -> Recipe:
     """Behind a frozen prefix images are not varied, unless in stored views: its features are stored."""
     if start is None or work.config.augment is not None or recipe.augment == "six":
         return recipe

@@ -7,7 +7,7 @@ killed and taken up from its last checkpoint ends with the same bits as one that
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from headstart.errors import RunError, TrainingError
 from headstart.recipes import Recipe
 from headstart.runtimes import freed_memory_kept
+from headstart.training.backward import Backward, WholeBatch, open_backward, worker_pool
 from headstart.training.checkpoint import Checkpoint, Epoch, Progress, read_checkpoint, write_checkpoint
 from headstart.training.interruption import Interruption
 from headstart.training.machine import Machine
@@ -31,7 +32,8 @@ from headstart.training.optimisers import (
 )
 from headstart.training.sources import Source
 
-_EVALUATION_BATCH = 32
+_EVALUATION_BATCH = 64
+_PIECE = 8
 
 
 class StepProgress(Protocol):
@@ -70,7 +72,7 @@ class Watch:
         interruption: asked after each step.
         deadline: value of `time.monotonic` after which no epoch is begun that would not end before it.
         step: told of every step.
-        epoch: told of every epoch as it ends, and of how many there will be.
+        epoch: told as every epoch ends: all finished epochs, and how many there will be.
     """
 
     checkpoint: Path | None = None
@@ -78,7 +80,7 @@ class Watch:
     interruption: Interruption = field(default_factory=Interruption)
     deadline: float = math.inf
     step: StepProgress | None = None
-    epoch: Callable[[Epoch, int], object] | None = None
+    epoch: Callable[[Sequence[Epoch], int], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,24 +187,32 @@ class _Training:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.best_logits: Tensor | None = None
+        self.backward: Backward = WholeBatch(self.model, self.machine)
 
     def run(self) -> Trained:
         """All epochs, from the last checkpoint on."""
         self.restore()
-        while self.progress.epoch < self.epochs and not self.patience_is_over() and self.in_time():
-            if not self.run_epoch():
+        self.learn()
+        example = self.train.source.inputs(torch.arange(1), 0).to(self.machine.device)
+        with open_backward(self.model, self.machine, example) as self.backward:
+            while self.progress.epoch < self.epochs and not self.patience_is_over() and self.in_time():
+                if not self.run_epoch():
+                    self.save()
+                    return self.result(complete=False)
                 self.save()
-                return self.result(complete=False)
-            self.save()
-        return self.result(complete=True)
+            return self.result(complete=True)
+
+    def learn(self) -> None:
+        """Put the model into train mode, but for batch norms that are to stay as they are."""
+        self.model.train()
+        if self.recipe.batch_norm == "eval":
+            keep_running_statistics(self.model)
 
     def run_epoch(self) -> bool:
         """One epoch, or what is left of it; False where it was interrupted."""
         progress, start = self.progress, time.perf_counter()
         batches = self.batches(progress.epoch)
-        self.model.train()
-        if self.recipe.batch_norm == "eval":
-            keep_running_statistics(self.model)
+        self.learn()
         rate = 0.0
         for step in range(progress.step, len(batches)):
             rate = self.schedule.rate(progress.epoch + step / len(batches))
@@ -226,23 +236,19 @@ class _Training:
         own = self.machine.share(rows)
         inputs = self.train.source.inputs(own, self.progress.epoch).to(self.machine.device)
         labels = self.train.labels[own].to(self.machine.device)
-        with self.machine.autocast():
-            logits = self.model(inputs)
-        # The batch's mean, of which other processes may have a part.
-        loss = self.summed_loss(logits.float(), labels) / self.weight(self.train.labels[rows])
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        weight = self.weight(self.train.labels[rows])
+        loss, right = self.backward(inputs, labels, lambda logits, y: self.summed_loss(logits, y) / weight)
         self.machine.add_gradients(self.model.parameters())
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
-        value = self.machine.total(loss.detach()).item()
+        value = self.machine.total(loss).item()
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss became {value} in epoch {self.progress.epoch + 1}, step {step + 1}, at a learning rate of "
                 f"{rate:.2g}.\nTry a lower one: --lr {rate / 10:.1g}."
             )
-        return value, int(self.machine.total((logits.argmax(dim=1) == labels).sum()))
+        return value, int(self.machine.total(right))
 
     def summed_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy of some images, added up."""
@@ -280,7 +286,7 @@ class _Training:
             self.progress.best, self.best_logits = epoch.number, logits
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.watch.epoch is not None:
-            self.watch.epoch(epoch, self.epochs)
+            self.watch.epoch(self.progress.history, self.epochs)
 
     def is_better(self, epoch: Epoch) -> bool:
         """Whether this epoch's weights are to be kept: by accuracy, then by loss."""
@@ -382,13 +388,21 @@ def _placed(body: nn.Module, head: nn.Module, machine: Machine) -> nn.Module:
     return model
 
 
-@torch.inference_mode()
 def _logits(model: nn.Module, source: Source, machine: Machine) -> Tensor:
     model.eval()
-    found = []
-    for rows in torch.split(torch.arange(len(source)), _EVALUATION_BATCH):
-        with machine.autocast():
-            found.append(model(source.inputs(rows, None).to(machine.device)).float().cpu())
+
+    def judge(inputs: Tensor) -> Tensor:
+        with torch.inference_mode(), machine.autocast():
+            logits: Tensor = model(inputs)
+            return logits.float().cpu()
+
+    with worker_pool() as pool:
+        found: list[Tensor] = []
+        for rows in torch.split(torch.arange(len(source)), _EVALUATION_BATCH):
+            inputs = source.inputs(rows, None).to(machine.device)
+            # Small batches side by side use a CPU's cores better than one spread over them.
+            in_pieces = machine.device.type == "cpu" and inputs.ndim == 4
+            found += pool.map(judge, torch.split(inputs, _PIECE)) if in_pieces else [judge(inputs)]
     return torch.cat(found)
 
 
