@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from torch import nn
 
 from headstart.backbones import Backbone, load_backbone
 from headstart.classifier import Classifier
-from headstart.errors import RunError
+from headstart.errors import ConfigError, RunError
 from headstart.heads import MlpHead, fit_knn_path, linear_head
 from headstart.jobs import train
 from headstart.runs import Run
+from headstart.views import FLIP, SIX, View
 
 DrawPhotos = Callable[..., Path]
 
@@ -83,6 +85,36 @@ def test_saved_and_loaded_it_says_the_same(
     np.testing.assert_allclose(
         [p.probabilities for p in ours], [p.probabilities for p in theirs], rtol=0, atol=1e-5
     )
+
+
+def test_the_views_are_saved_by_name(tiny_classifier: Classifier, tmp_path: Path) -> None:
+    replace(tiny_classifier, views=SIX, seed=5).save(tmp_path)
+
+    description, loaded = json.loads((tmp_path / "classifier.json").read_text()), Classifier.load(tmp_path)
+
+    assert (description["views"], description["seed"]) == ("six", 5)
+    assert (loaded.views, loaded.seed) == (SIX, 5)
+    (tmp_path / "classifier.json").write_text(json.dumps(description | {"views": "seven"}))
+    with pytest.raises(RunError, match=r"classifier\.json"):
+        Classifier.load(tmp_path)
+
+
+@pytest.mark.parametrize("views", [(), (FLIP,), SIX[:2], SIX[::-1]])
+def test_views_without_a_name_are_refused(tiny_classifier: Classifier, views: tuple[View, ...]) -> None:
+    with pytest.raises(ConfigError, match="averages over the views original or six; got"):
+        replace(tiny_classifier, views=views)
+
+
+def test_the_average_is_that_of_the_views(tiny_classifier: Classifier) -> None:
+    classifier, rng = replace(tiny_classifier, views=SIX), np.random.default_rng(0)
+    features = [rng.normal(size=(4, *classifier.cut.shape)).astype(np.float32) for _ in SIX]
+
+    found = classifier.averaged(features)
+
+    np.testing.assert_allclose(found, sum(map(classifier.probabilities, features)) / 6, atol=1e-12)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    with pytest.raises(ValueError, match="6 views; got 1"):
+        classifier.averaged(features[:1])
 
 
 def _mlp(width: int) -> nn.Module:

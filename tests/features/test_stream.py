@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from headstart.backbones import Backbone
+from headstart.features import extract_views
 from headstart.features.stream import in_batches, in_order, stream_features, usable_cores
 from headstart.runtimes import load_runtime
+from headstart.views import SIX
 
 
 @pytest.mark.parametrize("window", [1, 2, 7])
@@ -74,7 +76,23 @@ def test_streamed_features_keep_the_order_and_say_why_not(
     assert [path for path, _, _ in got] == paths
     assert [i for i, (_, row, _) in enumerate(got) if row is None] == [5]
     assert got[5][2] == "not an image (text)"
+    assert got[0][1] is not None
+    assert got[0][1].shape == (1, *tiny_backbone.cut("pooled").shape)
     again = list(stream_features(paths[::-1], runtime, tiny_backbone.preprocess))[::-1]
     for (_, row, _), (_, other, _) in zip(got, again, strict=True):
         assert (row is None) is (other is None)
         assert row is None or np.array_equal(row, other)
+
+
+def test_streamed_views_are_those_of_an_extraction(photo_folder: Path, tiny_backbone: Backbone) -> None:
+    paths = [str(path) for path in sorted(photo_folder.glob("*/*.jpg"))[:7]]
+    broken = photo_folder / "broken.jpg"
+    broken.write_text("no image")
+    stored = extract_views(paths, tiny_backbone, SIX, layer="pooled", seed=4)
+    runtime = load_runtime(tiny_backbone.split(tiny_backbone.cut("pooled"))[0], tiny_backbone.preprocess)
+
+    got = list(stream_features([*paths, str(broken)], runtime, tiny_backbone.preprocess, views=SIX, seed=4))
+
+    assert got.pop()[1:] == (None, "not an image (text)")
+    expected = np.stack([view.features.load() for view in stored], axis=1)
+    np.testing.assert_array_equal(np.stack([row for _, row, _ in got if row is not None]), expected)

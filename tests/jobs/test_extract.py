@@ -3,6 +3,7 @@
 import importlib
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from headstart.config import ExtractConfig
 from headstart.datasets import assign_splits, load_dataset
 from headstart.errors import DataError
 from headstart.features import extract_features, read_features
+from headstart.images import decode_image, prepare_image
 from headstart.jobs import extract, extract_bottleneck
 
 DrawPhotos = Callable[..., Path]
@@ -168,3 +170,31 @@ def test_where_those_drawn_instead_cannot_be_read_either_all_are_told_once(
     assert table.names is not None
     assert [name for name in table.names if name.startswith("brick/")] == ["brick/07.jpg"]
     assert made.extracted == made.files[0].images
+
+
+def test_pixels_may_be_normalised_by_the_training_part(
+    photo_folder: Path, tmp_path: Path, tiny: Backbone
+) -> None:
+    (photo_folder / "brick/broken.jpg").write_text("no image")
+    config = ExtractConfig(str(photo_folder), normalise="dataset", seed=3)
+
+    made = extract(config, tmp_path / "codes.npz")
+
+    dataset, _ = assign_splits(load_dataset(photo_folder).subset(_readable(photo_folder)), seed=3)
+    train = [str(photo_folder / name) for name in dataset.names("train")]
+    pixels = (
+        np.stack([prepare_image(decode_image(Path(p).read_bytes()), tiny.preprocess) for p in train]) / 255
+    )
+    mean, std = pixels.mean(axis=(0, 2, 3)), pixels.std(axis=(0, 2, 3))
+    backbone = tiny.with_preprocess(
+        replace(tiny.preprocess, mean=tuple(mean.round(6).tolist()), std=tuple(std.round(6).tolist()))
+    )
+    table = read_features(tmp_path / "codes.npz")
+    assert table.names == tuple(dataset.names())
+    np.testing.assert_allclose(table.features, _one_by_one(dataset.paths(), backbone), atol=1e-6)
+    assert np.abs(table.features - _one_by_one(dataset.paths(), tiny)).max() > 1e-3
+    assert (made.extracted, len(made.problems)) == (24, 1)
+
+
+def _readable(folder: Path) -> np.ndarray:
+    return np.array(["broken" not in name for name in load_dataset(folder).names()])
