@@ -96,7 +96,7 @@ class TrainConfig(ExtractConfig):
     Attributes:
         recipe: How to train: auto (probe, then lp-ft where it gains on validation), probe (also feature-extraction),
             finetune, lp-ft, scratch, or a TOML file with a recipe of your own.
-        from_layer: Train from this layer on (also --from); what comes before it is frozen, computed once and stored.
+        from_layer: Train from this layer on; what comes before it is frozen, computed once and stored.
         head: What replaces the last layer: linear, mlp, ridge, knn, or native, the network's own made anew.
         reinit: Start the trained layers from random weights.
         init: Start from the classifier of this earlier run's folder.

@@ -16,6 +16,7 @@ from headstart.cli.console import err, show_error, show_warnings
 from headstart.cli.demo import demo
 from headstart.cli.evaluate import evaluate
 from headstart.cli.extract import extract
+from headstart.cli.options import GroupingApp
 from headstart.cli.predict import predict
 from headstart.cli.probe import probe
 from headstart.cli.study import study
@@ -32,6 +33,12 @@ Add `--debug` to any command to see the traceback of an error.
 # Other programs' names of the same options.
 _OTHER_NAMES = {"--model": "--backbone", "--model-name": "--backbone", "--model_name": "--backbone"}
 
+# Where DATA may be left out, as a file or two others may say it.
+_USAGES = {
+    "train": "train DATA [OPTIONS]",
+    "probe": "probe (DATA --out FOLDER | --training-file F --validation-file F) [OPTIONS]",
+}
+
 
 def _config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Options that are not on the command line come from the file that `--config` names."""
@@ -43,7 +50,7 @@ def _config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
 
 
 def _build_app() -> App:
-    app = App(
+    app = GroupingApp(
         name="headstart",
         help=_HELP,
         config=_config_file,
@@ -53,6 +60,8 @@ def _build_app() -> App:
     )
     for command in (demo, train, predict, evaluate, extract, probe, backbones, study, cache):
         app.command(command)
+    for name, usage in _USAGES.items():
+        app[name].usage = f"Usage: headstart {usage}"
     return app
 
 

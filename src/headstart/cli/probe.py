@@ -21,7 +21,7 @@ def probe(
     out_folder: Annotated[Path | None, Parameter(name="--out")] = None,
     store: Path | None = None,
 ) -> int:
-    """Train linear heads on features and judge them: --training_file F --validation_file F, or DATA --out FOLDER.
+    """Train linear heads on features, of two files or extracted from photos, and judge them.
 
     Args:
         options: What is probed.

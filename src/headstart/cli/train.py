@@ -36,6 +36,8 @@ def train(
 ) -> int:
     """Train a classifier on a folder of photos and judge it.
 
+    The photos are all it needs. What is not set, and has no default here, is as the recipe has it.
+
     Args:
         options: The run's configuration.
         config: Take options from this file, such as an earlier run's config.toml; the command line wins.
