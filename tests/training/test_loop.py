@@ -87,7 +87,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def test_it_learns_and_tells_of_each_epoch() -> None:
     told = []
     result, _ = trained(
-        replace(RECIPE, epochs=12), watch=Watch(epoch=lambda epoch, epochs: told.append(epoch))
+        replace(RECIPE, epochs=12), watch=Watch(epoch=lambda history, epochs: told.append(history[-1]))
     )
 
     assert told == list(result.history)
@@ -244,7 +244,9 @@ def test_patience_ends_it() -> None:
 
 def test_a_deadline_that_has_passed_allows_no_further_epoch() -> None:
     done = []
-    watch = Watch(deadline=time.monotonic() + 0.2, epoch=lambda e, _: (done.append(e), time.sleep(0.25)))
+    watch = Watch(
+        deadline=time.monotonic() + 0.2, epoch=lambda history, _: (done.append(history[-1]), time.sleep(0.25))
+    )
     result, _ = trained(replace(RECIPE, epochs=1000), watch=watch)
 
     assert result.complete

@@ -5,9 +5,9 @@ import json
 import math
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
 from headstart.threads import one_thread
 from headstart.training import (
+    Epoch,
     Trained,
     Watch,
     calibrate_head,
@@ -126,7 +127,13 @@ def fit_by_epochs(
     Raises:
         KeyboardInterrupt: Ctrl-C without `keeps_best`, or SIGTERM; the checkpoint has been written.
     """
-    epoch = work.observers.epoch
+
+    def note(history: Sequence[Epoch], epochs: int) -> None:
+        if work.observers.epoch is not None:
+            work.observers.epoch(trainee.phase, history[-1], epochs)
+        if checkpoint is not None:
+            work.note_history([(trainee.phase, epoch) for epoch in history])
+
     with trainee.threads(recipe), noticed_interruptions() as interruption:
         trained = train_network(
             trainee.body,
@@ -146,7 +153,7 @@ def fit_by_epochs(
                 interruption=interruption,
                 deadline=deadline,
                 step=work.observers.step,
-                epoch=None if epoch is None else partial(epoch, trainee.phase),
+                epoch=note,
             ),
         )
     if interruption and not (keeps_best and interruption.signal == signal.SIGINT):

@@ -7,7 +7,7 @@ killed and taken up from its last checkpoint ends with the same bits as one that
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -72,7 +72,7 @@ class Watch:
         interruption: asked after each step.
         deadline: value of `time.monotonic` after which no epoch is begun that would not end before it.
         step: told of every step.
-        epoch: told of every epoch as it ends, and of how many there will be.
+        epoch: told as every epoch ends: all finished epochs, and how many there will be.
     """
 
     checkpoint: Path | None = None
@@ -80,7 +80,7 @@ class Watch:
     interruption: Interruption = field(default_factory=Interruption)
     deadline: float = math.inf
     step: StepProgress | None = None
-    epoch: Callable[[Epoch, int], object] | None = None
+    epoch: Callable[[Sequence[Epoch], int], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,7 @@ class _Training:
             self.progress.best, self.best_logits = epoch.number, logits
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.watch.epoch is not None:
-            self.watch.epoch(epoch, self.epochs)
+            self.watch.epoch(self.progress.history, self.epochs)
 
     def is_better(self, epoch: Epoch) -> bool:
         """Whether this epoch's weights are to be kept: by accuracy, then by loss."""
