@@ -125,7 +125,7 @@ def test_warnings_go_to_standard_error(run: Run, store: str, tmp_path: Path, cap
         (["train", "--config", "{tmp}/none.toml"], "none.toml"),
         (["train", "--config", "{tmp}/bad.toml"], "bad.toml"),
         (["train", "--config", "{tmp}/unknown.toml"], "perclass"),
-        (["train"], "DATA"),
+        (["train"], "Which photos?"),
         (["train", ""], "No folder of photos"),
         (["train", "{photos}", "--weights", ""], "weights is empty"),
         (["trian"], "train"),
