@@ -5,7 +5,6 @@ import json
 import math
 import signal
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +21,6 @@ from headstart.classifier import Classifier
 from headstart.jobs.inputs import Inputs
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
-from headstart.threads import one_thread
 from headstart.training import (
     Trained,
     Watch,
@@ -35,9 +33,6 @@ from headstart.training import (
 )
 
 Rows = NDArray[np.int64]
-
-# Multiply-adds of a step, below which a second thread brings little on an idle machine and costs much on a busy one.
-_ONE_THREAD_PRODUCTS = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +57,6 @@ class Trainee:
     def phase(self) -> str:
         """What the training is called in the history: only a head's is a probe."""
         return "probe" if self.start is not None and self.start.name == self.end.name else "finetune"
-
-    def threads(self, recipe: Recipe) -> AbstractContextManager[None]:
-        """One thread for the small steps of a head."""
-        products = recipe.batch_size * sum(p.numel() for p in self.head.parameters())
-        small = self.phase == "probe" and products < _ONE_THREAD_PRODUCTS
-        return one_thread() if small else nullcontext()
 
 
 def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) -> Trainee:
@@ -126,7 +115,7 @@ def fit_by_epochs(
         KeyboardInterrupt: Ctrl-C without `keeps_best`, or SIGTERM; the checkpoint has been written.
     """
     epoch = work.observers.epoch
-    with trainee.threads(recipe), noticed_interruptions() as interruption:
+    with noticed_interruptions() as interruption:
         trained = train_network(
             trainee.body,
             trainee.head,
