@@ -30,7 +30,7 @@ def placed(body: nn.Module, head: nn.Module, machine: Machine) -> nn.Module:
 
 @torch.inference_mode()
 def logits_of(model: nn.Module, source: Source, machine: Machine, *, batch_size: int = 0) -> Tensor:
-    """Logits (n, K) float32 by a model that is on the device, in batches of what it was trained in, or of 32 if less."""
+    """Logits (n, K) float32 by a model that is on the device, in batches of this size, but not below 32."""
     model.eval()
     found = []
     for rows in torch.split(torch.arange(len(source)), max(batch_size, _LEAST_BATCH)):
