@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.backbones.cuts import TracedNetwork
+from headstart.backbones.cuts import TracedNetwork, cut_network
 from headstart.errors import BackboneError
 
 
@@ -230,3 +231,108 @@ def test_what_a_failed_attempt_has_drawn_does_not_count() -> None:
     whole = run(network, x)
     torch.manual_seed(3)
     assert torch.equal(run(suffix, run(prefix, x)), whole)
+
+
+class Counting(Base):
+    """Needs the size of a parameter behind a cut, and of a value made of one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.table.expand(x.shape[0], -1, -1, -1)
+        x = torch.cat([tokens.flatten(2), self.first(x).flatten(2)], dim=2)
+        return x[:, :, tokens.shape[2] :]
+
+
+def test_a_parameter_of_which_only_the_size_is_needed_is_no_part() -> None:
+    found = TracedNetwork(Counting().eval(), size=4)
+    assert not list(found.suffix(found.cuts["cat"]).parameters())
+
+
+class Chain(Base):
+    """Overwrites what comes out of `first`, and goes on from it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu_(self.first(x))
+        return self.second(x).mean((2, 3))
+
+
+@pytest.fixture
+def chain() -> TracedNetwork:
+    return TracedNetwork(Chain().eval(), size=6)
+
+
+def test_a_part_lies_between_its_cuts(chain: TracedNetwork) -> None:
+    first, second = chain.cuts["first"], chain.cuts["second"]
+    part = chain.part(first, second)
+    assert list(part.state_dict()) == ["second.weight", "second.bias"]
+    assert {id(p) for p in part.parameters()} == {id(p) for p in chain.network.second.parameters()}
+    x = torch.randn(2, 3, 6, 6)
+    features = run(chain.part(None, first), x)
+    kept = features.clone()
+    assert torch.equal(run(part, features), run(chain.part(None, second), x))
+    assert torch.equal(features, kept)
+
+
+def test_a_part_may_end_in_an_average(chain: TracedNetwork) -> None:
+    second = chain.cuts["second"]
+    x = torch.randn(2, 3, 6, 6)
+    features = run(chain.part(None, second), x)
+    for start, given in ((None, x), (second, features)):
+        part = chain.part(start, second.averaged)
+        assert torch.equal(run(part, given), features.mean(dim=(2, 3)))
+        assert set(part.state_dict()) <= set(chain.network.state_dict())
+
+
+def test_a_part_of_nothing_changes_nothing(chain: TracedNetwork) -> None:
+    for cut in (chain.cuts["first"], chain.cuts["first"].averaged):
+        assert isinstance(chain.part(cut, cut), nn.Identity)
+
+
+def test_a_part_goes_towards_the_output_only(chain: TracedNetwork) -> None:
+    first, second = chain.cuts["first"], chain.cuts["second"]
+    for end in (first, first.averaged):
+        with pytest.raises(BackboneError, match=f"Layer '{end.name}' does not come after 'second'"):
+            chain.part(second, end)
+    with pytest.raises(BackboneError, match="does not go on from 'first:mean'"):
+        chain.part(first.averaged, second)
+
+
+class OverwritesPixels(Base):
+    """Normalises its input in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(2.0)
+        return self.first(x)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_callers_pixels_are_not_overwritten(training: bool) -> None:
+    network = OverwritesPixels().train(training)
+    found = TracedNetwork(network, size=6)
+    x = torch.randn(2, 3, 6, 6)
+    kept = x.clone()
+    features = run(found.part(None, found.cuts["first"]), x)
+    assert torch.equal(x, kept)
+    assert torch.equal(features, run(network.first, 2 * x))
+
+
+def test_a_tensor_that_is_no_state_of_the_network_is_none_of_its_part() -> None:
+    network = Remembering()
+    network.kept = torch.ones(1)
+    network.tables[1] = torch.ones(1)
+    found = TracedNetwork(network, size=6)
+    part = found.part(None, found.resolve("add_1"))
+    assert part.state_dict().keys() == network.state_dict().keys() - {"table"}
+
+
+def test_the_pooled_head_can_be_trained_from_a_block_on() -> None:
+    network = timm.create_model("deit_tiny_distilled_patch16_224", img_size=64, depth=3, num_classes=7)
+    found = cut_network(network.eval(), size=64)
+    start, end = found.resolve("blocks.1"), found.cuts["forward_head"]
+    part = found.part(start, end)
+    assert {name.partition(".")[0] for name in part.state_dict()} == {"blocks", "norm"}
+    assert not any(name.startswith("blocks.1") for name in part.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    tokens = run(network.forward_features, x)
+    assert torch.equal(run(part, run(found.part(None, start), x)), (tokens[:, 0] + tokens[:, 1]) / 2)
+    with pytest.raises(BackboneError, match="does not go on from 'forward_head'"):
+        found.part(end, start)

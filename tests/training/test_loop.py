@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from headstart.errors import RunError, TrainingError
 from headstart.recipes import Recipe, load_recipe
+from headstart.training import backward
 from headstart.training.interruption import Interruption
 from headstart.training.loop import Examples, Trained, Watch, train_network
 
@@ -49,7 +50,7 @@ def drawn(n: int, seed: int) -> Examples:
     )
 
 
-def network() -> tuple[nn.Module, nn.Module]:
+def network(dropout: float = 0.2) -> tuple[nn.Module, nn.Module]:
     """A body with everything that can go wrong (batch norm, dropout), and a head."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -59,7 +60,7 @@ def network() -> tuple[nn.Module, nn.Module]:
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Dropout(0.2),
+            nn.Dropout(dropout),
         )
         return body, nn.Linear(8, K)
 
@@ -87,7 +88,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def test_it_learns_and_tells_of_each_epoch() -> None:
     told = []
     result, _ = trained(
-        replace(RECIPE, epochs=12), watch=Watch(epoch=lambda epoch, epochs: told.append(epoch))
+        replace(RECIPE, epochs=12), watch=Watch(epoch=lambda history, epochs: told.append(history[-1]))
     )
 
     assert told == list(result.history)
@@ -253,16 +254,19 @@ def kill() -> None:
     raise KilledError
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("n", [1, 4, 6, 11, 16])
-def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path: Path, n: int, optimizer: str) -> None:
-    recipe = replace(RECIPE, optimizer=optimizer)
-    undisturbed, weights = trained(recipe)
+@pytest.mark.parametrize("n", [1, 3, 5, 11])
+def test_a_training_that_was_killed_ends_with_the_same_bits(
+    tmp_path: Path, n: int, optimizer: str, dropout: float
+) -> None:
+    recipe = replace(RECIPE, optimizer=optimizer, batch_size=10)
+    undisturbed, weights = trained(recipe, parts=network(dropout))
     watch = Watch(checkpoint=tmp_path / "checkpoint", step=stop_at(n, kill))
     with pytest.raises(KilledError):
-        trained(recipe, watch=watch)
+        trained(recipe, watch=watch, parts=network(dropout))
 
-    resumed, same_weights = trained(recipe, watch=replace(watch, step=None))
+    resumed, same_weights = trained(recipe, watch=replace(watch, step=None), parts=network(dropout))
 
     assert same(weights, same_weights)
     assert [e.train_loss for e in resumed.history] == [e.train_loss for e in undisturbed.history]
@@ -344,7 +348,9 @@ def test_patience_ends_it() -> None:
 
 def test_a_deadline_that_has_passed_allows_no_further_epoch() -> None:
     done = []
-    watch = Watch(deadline=time.monotonic() + 0.2, epoch=lambda e, _: (done.append(e), time.sleep(0.25)))
+    watch = Watch(
+        deadline=time.monotonic() + 0.2, epoch=lambda history, _: (done.append(history[-1]), time.sleep(0.25))
+    )
     result, _ = trained(replace(RECIPE, epochs=1000), watch=watch)
 
     assert result.complete
@@ -377,3 +383,27 @@ def test_one_step_is_what_the_papers_say() -> None:
     torch.testing.assert_close(
         head.bias.detach().double(), (b - 0.5 * factor * b.grad).detach(), atol=1e-6, rtol=1e-5
     )
+
+
+def test_pieces_on_threads_are_the_batch_itself_on_any_number_of_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = replace(RECIPE, batch_size=30, epochs=3, optimizer="sgd")
+    of_two = trained(recipe, parts=network(0.0))[1]
+    monkeypatch.setattr(backward, "usable_cores", lambda: 5)
+    of_five = trained(recipe, parts=network(0.0))[1]
+    monkeypatch.setattr(backward, "Pieces", lambda model, machine, pool: backward.WholeBatch(model, machine))
+    whole = trained(recipe, parts=network(0.0))[1]
+
+    assert same(of_two, of_five)
+    for name, value in whole.items():
+        torch.testing.assert_close(of_two[name], value, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dropout", "batch_norm"), [(0.2, "eval"), (0.0, "train")])
+def test_what_draws_or_mixes_images_is_trained_on_whole_batches(
+    monkeypatch: pytest.MonkeyPatch, dropout: float, batch_norm: str
+) -> None:
+    monkeypatch.setattr(backward, "Pieces", None)  # would not do
+
+    assert trained(replace(RECIPE, batch_norm=batch_norm), parts=network(dropout))[0].complete

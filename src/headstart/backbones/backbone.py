@@ -13,6 +13,7 @@ from headstart.backbones.cuts import CutNetwork, cut_network
 from headstart.backbones.layers import Layer
 from headstart.backbones.native import build_native_head
 from headstart.backbones.sources import build_network
+from headstart.backbones.stages import list_stages
 from headstart.backbones.starts import Starts
 from headstart.backbones.weights import sha256_of_tensors
 from headstart.errors import BackboneError
@@ -191,6 +192,20 @@ class Backbone:
         """
         suffix = self._cut_network.suffix(cut)
         return self.prefix(cut), suffix
+
+    def stages(self, start: Cut | None, end: Cut) -> list[list[str]]:
+        """The names of the parameters between two cuts in groups, from the input to the output.
+
+        For learning rates that fall off from the output to the input (layer-wise decay, as in BEiT, Bao et al.
+        2022). A group is the stem, a stage or block, or the classifier; `headstart.backbones.stages` says how they
+        are found.
+
+        Raises:
+            BackboneError: the network does not go on from start, or end does not come after it.
+        """
+        there = {name for name, _ in self.part(start, end).named_parameters()}
+        stages = ([name for name in stage if name in there] for stage in list_stages(self.network))
+        return [stage for stage in stages if stage]
 
     def copy(self) -> "Backbone":
         """The same backbone with a network of its own, so that training it leaves this one as it is."""

@@ -117,7 +117,7 @@ class _Part:
         self._features = self._placeholder()
         self._copies: dict[fx.Node, Any] = {start: self._own_features()}
         for node in self._steps:
-            self._copies[node] = self.graph.node_copy(node, self._copy)
+            self._copies[node] = self._step(node)
         self.graph.output(fx.map_arg(end.args[0] if end.op == "output" else end, self._copy))
 
     def _placeholder(self) -> fx.Node:
@@ -137,11 +137,19 @@ class _Part:
             self._copies[node] = self._make_again(node)
         return self._copies[node]
 
+    def _step(self, node: fx.Node) -> Any:
+        """An operation behind the start; the size of something before it is known without making that again."""
+        plain = self._mode.observed[node].plain
+        if _is_size(plain) and not self._copies.keys() >= set(node.all_input_nodes):
+            return self._value(plain)
+        return self.graph.node_copy(node, self._copy)
+
     def _make_again(self, node: fx.Node) -> Any:
         """An operation before the start: from its own arguments, or where these are the pixels' from what is known."""
-        if self._mode.repeatable.issuperset(node.all_input_nodes):
+        plain = self._mode.observed[node].plain
+        if self._mode.repeatable.issuperset(node.all_input_nodes) and not _is_size(plain):
             return self.graph.node_copy(node, self._copy)
-        return self._value(self._mode.observed[node].plain)
+        return self._value(plain)
 
     def _value(self, plain: Any) -> Any:
         if isinstance(plain, list | tuple):
@@ -166,6 +174,13 @@ def _between(mode: Mode, start: fx.Node, end: fx.Node) -> list[fx.Node]:
     between = order[order.index(start) + 1 : order.index(end) + 1]
     wanted = needed(end, *set(between).intersection(mode.effects))
     return [node for node in between if node in wanted and node.op not in {"placeholder", "output"}]
+
+
+def _is_size(plain: Any) -> bool:
+    """Whether it is a number, or numbers."""
+    if isinstance(plain, list | tuple):
+        return all(map(_is_size, plain))
+    return isinstance(plain, int | PerImage)
 
 
 def needed(*targets: fx.Node) -> set[fx.Node]:

@@ -39,10 +39,9 @@ class Starts(Operations):
     def before(self, layer: str) -> Cut | None:
         """The last cut before a layer, and before the dropout in front of it, which is trained with it.
 
-        No parameter is used on both sides of it, as some blocks share theirs.
-
         A name of a module means its first operation. An alias, or a name of what has no parameters, means the
-        layer that makes it: to train from `fc7` on, a ReLU, is to train the matrix before it.
+        layer that makes it: to train from `fc7` on, a ReLU, is to train the matrix before it. Where blocks share
+        parameters, the cut lies before all that use them.
 
         Args:
             layer: a module, an operation, an alias, or `classifier`.
@@ -120,11 +119,9 @@ class Starts(Operations):
         at: Cut | None = cut
         while at is not None and self._reshapes(at):
             at = self.source(at)
-        return (
-            cut
-            if at is None or not self.drops_out(at)
-            else self.last_cut_before(self.mode.traced.nodes[at.name])
-        )
+        if at is None or not self.drops_out(at):
+            return cut
+        return self.last_cut_before(self.mode.traced.nodes[at.name])
 
     def _maker(self, made: fx.Node) -> fx.Node | None:
         """The last operation that mixes channels on the way to what it made; None where there is none."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.config import TrainConfig
 from headstart.datasets import stratified_folds
 from headstart.files import parse_duration
+from headstart.heads import new_linear_head
 from headstart.images import decode_image
 from headstart.jobs.epochs import (
     Trainee,
@@ -17,15 +19,16 @@ from headstart.jobs.epochs import (
     make_trainee,
     outcome_of,
     probabilities_of,
+    train_by_epochs,
     with_precision,
 )
 from headstart.jobs.inputs import Inputs, open_inputs
 from headstart.jobs.probing import ViewedFeatures, fit_probe, head_of, load_views, probe_photos
 from headstart.jobs.start import load_start
-from headstart.jobs.techniques import decide_flips
-from headstart.jobs.work import HeldOut, Outcome, RunData, Work
+from headstart.jobs.techniques import decide_flips, for_prefix, start_of
+from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
 from headstart.recipes import Recipe, read_recipe
-from headstart.training import FittedHead
+from headstart.training import Epoch, FittedHead
 from headstart.views import ORIGINAL
 
 Rows = NDArray[np.int64]
@@ -37,6 +40,7 @@ _SAMPLE = 50
 _JUDGING = 1 / 3  # what it costs to judge an image, of what it costs to train on it
 _SPARE = 1.15
 _MOST_FOLDS = 3
+_CURVE_EPOCHS, _CURVE_STEPS = 25, 2000
 
 
 def auto(work: Work) -> Outcome:
@@ -53,10 +57,26 @@ def auto(work: Work) -> Outcome:
         f"The probe is fitted, and right on {_accuracy(work.data, probe.held_out):.1%} of "
         f"{len(probe.held_out.rows)} held-out images. It can be used from now on."
     )
+    probe = replace(probe, history=_curves(work))
     tuning = _Tuning.prepare(work).plan()
     if tuning is None:
         return _chosen(probe, "there was no time for an epoch of fine-tuning")
     return tuning.against(probe)
+
+
+def _curves(work: Work) -> list[tuple[str, Epoch]]:
+    """How a head learns by epochs from the stored features, to be drawn beside fine-tuning's curves.
+
+    For comparison only: the probe that can be kept was solved for.
+    """
+    recipe = read_recipe(TrainConfig(work.config.data), technique="probe")
+    steps = math.ceil(len(work.data.rows("train")) / recipe.batch_size)
+    recipe = replace(recipe, epochs=min(_CURVE_EPOCHS, max(1, _CURVE_STEPS // steps)))
+    quiet = replace(work, observers=Observers(), config=replace(work.config, stop_after=None))
+    end = work.backbone.cut(work.config.layer)
+    head = new_linear_head(math.prod(end.shape), len(work.data.dataset.classes), seed=work.config.seed)
+    trainee = make_trainee(quiet, start=end, end=end, head=head)
+    return list(train_by_epochs(quiet, recipe, trainee, open_inputs(quiet, recipe, start=end)).history)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +101,11 @@ class _Tuning:
     def prepare(cls, work: Work) -> "_Tuning":
         """All that a training needs."""
         work = _at_photos_size(work)
-        recipe = decide_flips(work, read_recipe(work.config, technique="lp-ft"))
+        start = start_of(work)
+        recipe = decide_flips(work, for_prefix(work, read_recipe(work.config, technique="lp-ft"), start))
         features = load_views(work, work.backbone.cut(work.config.layer), (ORIGINAL,))
         fitted, _ = fit_probe(work, features, "linear")
-        inputs = open_inputs(work, recipe, start=None)
+        inputs = open_inputs(work, recipe, start=start)
         return cls(work=work, recipe=recipe, features=features, fitted=fitted, inputs=inputs)
 
     @property
@@ -176,7 +197,9 @@ class _Tuning:
         """A fresh copy of the network with a head that knows these images only."""
         work = replace(self.work, backbone=self.work.backbone.copy())
         head = head_of(work, self.features, rows, self.fitted)
-        return work, make_trainee(work, start=None, end=work.backbone.cut(work.config.layer), head=head)
+        return work, make_trainee(
+            work, start=start_of(work), end=work.backbone.cut(work.config.layer), head=head
+        )
 
     def _train(self, *, keeps_best: bool) -> Outcome | None:
         """Train on train; None where Ctrl-C came before the first epoch was over."""
@@ -267,7 +290,12 @@ def _better(work: Work, probe: Outcome, tuned: Outcome | None, held_out: HeldOut
     chosen = _chosen(kept, f"of {len(held_out.rows)} held-out images right: {words}")
     if tuned is None:
         return chosen
-    return replace(chosen, history=tuned.history, kept=tuned.kept, seconds={**probe.seconds, **tuned.seconds})
+    return replace(
+        chosen,
+        history=[*probe.history, *tuned.history],
+        kept=tuned.kept,
+        seconds={**probe.seconds, **tuned.seconds},
+    )
 
 
 def _chosen(outcome: Outcome, why: str) -> Outcome:

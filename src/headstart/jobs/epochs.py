@@ -5,8 +5,8 @@ import json
 import math
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from headstart.jobs.inputs import Inputs
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
 from headstart.training import (
+    Epoch,
     Trained,
     Watch,
     calibrate_head,
@@ -66,6 +67,7 @@ def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) ->
         end=end,
         head=head,
         body=work.backbone.part(start, end),
+        stages=work.backbone.stages(start, end),
     )
 
 
@@ -114,7 +116,13 @@ def fit_by_epochs(
     Raises:
         KeyboardInterrupt: Ctrl-C without `keeps_best`, or SIGTERM; the checkpoint has been written.
     """
-    epoch = work.observers.epoch
+
+    def note(history: Sequence[Epoch], epochs: int) -> None:
+        if work.observers.epoch is not None:
+            work.observers.epoch(trainee.phase, history[-1], epochs)
+        if checkpoint is not None:
+            work.note_history([(trainee.phase, epoch) for epoch in history])
+
     with noticed_interruptions() as interruption:
         trained = train_network(
             trainee.body,
@@ -134,7 +142,7 @@ def fit_by_epochs(
                 interruption=interruption,
                 deadline=deadline,
                 step=work.observers.step,
-                epoch=None if epoch is None else partial(epoch, trainee.phase),
+                epoch=note,
             ),
         )
     if interruption and not (keeps_best and interruption.signal == signal.SIGINT):

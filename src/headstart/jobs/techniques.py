@@ -44,7 +44,7 @@ def probe(work: Work, recipe: Recipe) -> Outcome:
 def finetune(work: Work, recipe: Recipe) -> Outcome:
     """Train all layers, or those from a layer on, with a new head or an earlier run's."""
     start, end = start_of(work), end_of(work, recipe)
-    recipe = decide_flips(work, _for_prefix(work, recipe, start))
+    recipe = decide_flips(work, for_prefix(work, recipe, start))
     trainee = make_trainee(work, start=start, end=end, head=new_head(work, recipe, end))
     if work.config.reinit:
         work.backbone.reinitialise(trainee.body, seed=work.config.seed)
@@ -68,7 +68,7 @@ def lp_ft(work: Work, recipe: Recipe) -> Outcome:
             f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune."
         )
     start, end = start_of(work), end_of(work, recipe)
-    recipe = decide_flips(work, _for_prefix(work, recipe, start))
+    recipe = decide_flips(work, for_prefix(work, recipe, start))
     features = load_views(work, end, (ORIGINAL,))
     fitted, _ = fit_probe(work, features, "linear")
     head = head_of(work, features, work.data.rows("train"), fitted)
@@ -133,7 +133,7 @@ def _has_epochs(recipe: Recipe) -> bool:
     return recipe.rates().epochs > 0
 
 
-def _for_prefix(work: Work, recipe: Recipe, start: Cut | None) -> Recipe:
+def for_prefix(work: Work, recipe: Recipe, start: Cut | None) -> Recipe:
     """Behind a frozen prefix images are not varied, unless somebody asks for it: its features are stored."""
     if start is None or work.config.augment is not None:
         return recipe

@@ -29,6 +29,7 @@ from headstart.recipes import read_recipe
 from headstart.report import RunRecord, draw_thumbnail, render_report
 from headstart.runs import CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
 from headstart.runtimes import choose_device
+from headstart.training import Epoch
 
 
 def train(
@@ -88,11 +89,13 @@ def train(
             device=config.device,
             checkpoint=writer.folder / CHECKPOINT_FILE,
             decide=writer.decide,
+            note_history=lambda history: writer.history(_history(history)),
             interim=writer.classifier,
             began=began,
             start=begun,
             observers=observers,
         )
+        stack.enter_context(_resumable(writer, observers))
         outcome = auto(work) if config.recipe == "auto" else _technique(work)
         judged, seconds = _judge(data, outcome)
         _write(writer, work, outcome, judged)
@@ -131,6 +134,17 @@ def _store_of(store: str | os.PathLike[str] | None, *, no_store: bool) -> Iterat
         return
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         yield FeatureStore(folder)
+
+
+@contextmanager
+def _resumable(writer: RunWriter, observers: Observers) -> Iterator[None]:
+    """Whoever interrupts a training is told how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (writer.folder / CHECKPOINT_FILE).exists():
+            observers.tell(f"Go on with: headstart train --resume {shlex.quote(str(writer.folder))}")
+        raise
 
 
 def _read(
@@ -240,7 +254,7 @@ def _write(writer: RunWriter, work: Work, outcome: Outcome, judged: Judged) -> N
         columns["group"] = dataset.table["group"].to_pylist()
     writer.images(columns)
     writer.path(_path(outcome))
-    writer.history(_history(outcome))
+    writer.history(_history(outcome.history))
     writer.problems(work.data.problems)
 
 
@@ -249,10 +263,10 @@ def _path(outcome: Outcome) -> list[dict[str, float | None]]:
     return outcome.path.history() if outcome.path is not None else []
 
 
-def _history(outcome: Outcome) -> list[dict[str, Any]]:
+def _history(history: Sequence[tuple[str, Epoch]]) -> list[dict[str, Any]]:
     """The epochs, as rows."""
     rows = []
-    for phase, epoch in outcome.history:
+    for phase, epoch in history:
         figures = asdict(epoch)
         rows.append({"phase": phase, "epoch": figures.pop("number"), **figures})
     return rows
@@ -271,7 +285,7 @@ def _write_report(
         labels=judged.predictions.labels,
         probabilities=judged.predictions.probabilities,
         path=_path(outcome),
-        history=_history(outcome),
+        history=_history(outcome.history),
         best_epoch=outcome.kept,
         problems=[(problem.path, problem.reason) for problem in work.data.problems],
         config=asdict(writer.config),

@@ -91,6 +91,7 @@ class Work:
         device: where networks run.
         checkpoint: file of a training's complete state.
         decide: notes an option that was decided during the run, so that repeating it decides the same.
+        note_history: writes (phase, epoch) of the epochs so far.
         interim: writes a classifier that can be used while the run goes on.
         observers: who is told.
         began: value of `time.monotonic` when the run began.
@@ -105,6 +106,7 @@ class Work:
     device: str
     checkpoint: Path
     decide: Callable[[str, Any], None]
+    note_history: Callable[[Sequence[tuple[str, Epoch]]], None]
     interim: Callable[[Classifier], None]
     began: float
     start: Start

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.runtimes import freed_memory_kept
+from headstart.training.backward import PIECE, worker_pool
 from headstart.training.machine import Machine
 from headstart.training.sources import Source
 
@@ -28,12 +29,20 @@ def placed(body: nn.Module, head: nn.Module, machine: Machine) -> nn.Module:
     return model
 
 
-@torch.inference_mode()
 def logits_of(model: nn.Module, source: Source, machine: Machine, *, batch_size: int = 0) -> Tensor:
-    """Logits (n, K) float32 by a model that is on the device, in batches of this size, but not below 32."""
+    """Logits (n, K) float32 by a model on the device, in batches of what it was trained in, or of 32 if less."""
     model.eval()
-    found = []
-    for rows in torch.split(torch.arange(len(source)), max(batch_size, _LEAST_BATCH)):
-        with machine.autocast():
-            found.append(model(source.inputs(rows, None).to(machine.device)).float().cpu())
+
+    def judge(inputs: Tensor) -> Tensor:
+        with torch.inference_mode(), machine.autocast():
+            logits: Tensor = model(inputs)
+            return logits.float().cpu()
+
+    found: list[Tensor] = []
+    with worker_pool() as pool:
+        for rows in torch.split(torch.arange(len(source)), max(batch_size, _LEAST_BATCH)):
+            inputs = source.inputs(rows, None).to(machine.device)
+            # Small batches side by side use a CPU's cores better than one spread over them.
+            in_pieces = machine.device.type == "cpu" and inputs.ndim == 4
+            found += pool.map(judge, torch.split(inputs, PIECE)) if in_pieces else [judge(inputs)]
     return torch.cat(found)

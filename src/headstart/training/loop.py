@@ -7,7 +7,7 @@ killed and taken up from its last checkpoint ends with the same bits as one that
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from headstart.errors import RunError, TrainingError
 from headstart.recipes import Recipe
 from headstart.runtimes import freed_memory_kept
 from headstart.threads import one_thread
+from headstart.training.backward import Backward, WholeBatch, open_backward
 from headstart.training.checkpoint import Checkpoint, Epoch, Progress, read_checkpoint, write_checkpoint
 from headstart.training.interruption import Interruption
 from headstart.training.logits import logits_of, placed
@@ -74,7 +75,7 @@ class Watch:
         interruption: asked after each step.
         deadline: value of `time.monotonic` after which no epoch is begun that would not end before it.
         step: told of every step.
-        epoch: told of every epoch as it ends, and of how many there will be.
+        epoch: told as every epoch ends: all finished epochs, and how many there will be.
     """
 
     checkpoint: Path | None = None
@@ -82,7 +83,7 @@ class Watch:
     interruption: Interruption = field(default_factory=Interruption)
     deadline: float = math.inf
     step: StepProgress | None = None
-    epoch: Callable[[Epoch, int], object] | None = None
+    epoch: Callable[[Sequence[Epoch], int], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,24 +191,32 @@ class _Training:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.best_logits: Tensor | None = None
+        self.backward: Backward = WholeBatch(self.model, self.machine)
 
     def run(self) -> Trained:
         """All epochs, from the last checkpoint on."""
         self.restore()
-        while self.progress.epoch < self.epochs and not self.patience_is_over() and self.in_time():
-            if not self.run_epoch():
+        self.learn()
+        example = self.train.source.inputs(torch.arange(1), 0).to(self.machine.device)
+        with open_backward(self.model, self.machine, example) as self.backward:
+            while self.progress.epoch < self.epochs and not self.patience_is_over() and self.in_time():
+                if not self.run_epoch():
+                    self.save()
+                    return self.result(complete=False)
                 self.save()
-                return self.result(complete=False)
-            self.save()
-        return self.result(complete=True)
+            return self.result(complete=True)
+
+    def learn(self) -> None:
+        """Put the model into train mode, but for batch norms that are to stay as they are."""
+        self.model.train()
+        if self.recipe.batch_norm == "eval":
+            keep_running_statistics(self.model)
 
     def run_epoch(self) -> bool:
         """One epoch, or what is left of it; False where it was interrupted."""
         progress, start = self.progress, time.perf_counter()
         batches = self.batches(progress.epoch)
-        self.model.train()
-        if self.recipe.batch_norm == "eval":
-            keep_running_statistics(self.model)
+        self.learn()
         rate, done = 0.0, sum(map(len, batches[: progress.step]))
         for step in range(progress.step, len(batches)):
             rate = self.schedule.rate(progress.epoch + step / len(batches))
@@ -231,20 +240,14 @@ class _Training:
         own = self.machine.share(rows)
         inputs = self.train.source.inputs(own, self.progress.epoch).to(self.machine.device)
         labels = self.train.labels[own].to(self.machine.device)
-        with self.machine.autocast():
-            logits = self.model(inputs)
-        # The batch's mean, of which other processes may have a part.
-        loss = self.summed_loss(logits.float(), labels) / self.weight(rows)
-        for parameter in self.parameters:
-            parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        weight = self.weight(rows)
+        loss, right = self.backward(inputs, labels, lambda logits, y: self.summed_loss(logits, y) / weight)
         self.machine.add_gradients(self.parameters)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimizer.step()
-        right = (logits.detach().argmax(dim=1) == labels).sum()
         # Both at once: each value that Python looks at makes it wait for a GPU.
-        value, n_right = self.machine.total(torch.stack([loss.detach(), right])).tolist()
+        value, n_right = self.machine.total(torch.stack([loss, right])).tolist()
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss became {value} in epoch {self.progress.epoch + 1}, step {step + 1}, at a learning rate of "
@@ -290,7 +293,7 @@ class _Training:
             self.progress.best, self.best_logits = epoch.number, logits
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.watch.epoch is not None:
-            self.watch.epoch(epoch, self.epochs)
+            self.watch.epoch(self.progress.history, self.epochs)
 
     def is_better(self, epoch: Epoch) -> bool:
         """Whether this epoch's weights are to be kept: by accuracy, then by loss."""

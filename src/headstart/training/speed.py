@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import nn
@@ -35,7 +36,7 @@ def images_per_second(
 
 def choose_precision(
     body: nn.Module, head: nn.Module, train: Examples, recipe: Recipe, *, device: str
-) -> tuple[str, float]:
+) -> tuple[Literal["float32", "bf16"], float]:
     """The faster of float32 and bf16 on this machine, and its images a second."""
     exact = images_per_second(body, head, train, recipe, device=device)
     if not _has_bf16(device):

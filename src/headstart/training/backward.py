@@ -1,0 +1,135 @@
+"""Gradients of a batch: of all of it at once, or piece by piece on a thread each, which a CPU likes better.
+
+One product spread over all cores makes them wait for each other at every layer, and on a machine that does other work
+too they wait many times longer than they compute. A piece of a few images stays in one core's cache from the first
+layer to the last.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from headstart.features.stream import usable_cores
+from headstart.training.machine import Machine
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""From logits (b, K) float32 and labels (b,) to their share of the batch's loss."""
+
+# Fixed, whatever the number of cores: the order of sums, and with it the bits, do not depend on it.
+PIECE = 8
+"""Images that a thread works on at once."""
+
+
+class Backward(Protocol):
+    """Gives every parameter of a model the gradient of a batch's loss."""
+
+    def __call__(self, inputs: Tensor, labels: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """The loss, and how many of the labels were right; gradients are in the parameters."""
+        ...
+
+
+class WholeBatch:
+    """All of a batch at once."""
+
+    def __init__(self, model: nn.Module, machine: Machine) -> None:
+        self._model, self._machine = model, machine
+        self._parameters = list(model.parameters())
+
+    def __call__(self, inputs: Tensor, labels: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """See `Backward`."""
+        with self._machine.autocast():
+            logits = self._model(inputs)
+        loss = loss_of(logits.float(), labels)
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), _right(logits, labels)
+
+
+class Pieces:
+    """A batch in pieces of eight images, each forward and backward on one thread; gradients are added in order."""
+
+    def __init__(self, model: nn.Module, machine: Machine, pool: ThreadPoolExecutor) -> None:
+        self._model, self._machine, self._pool = model, machine, pool
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def __call__(self, inputs: Tensor, labels: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """See `Backward`."""
+
+        def piece(rows: slice) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+            with self._machine.autocast():
+                logits = self._model(inputs[rows])
+            loss = loss_of(logits.float(), labels[rows])
+            gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+            return loss.detach(), _right(logits, labels[rows]), gradients
+
+        starts = range(0, len(inputs), PIECE)
+        done = self._pool.map(piece, [slice(start, start + PIECE) for start in starts])
+        loss, right, gradients = next(done)
+        for more_loss, more_right, more in done:
+            loss, right = loss + more_loss, right + more_right
+            torch._foreach_add_(list(gradients), list(more))
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            # A fused step walks through both side by side: they must lie in memory in the same order.
+            same = gradient.stride() == parameter.stride()
+            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
+        return loss, right
+
+
+@contextmanager
+def open_backward(model: nn.Module, machine: Machine, example: Tensor) -> Iterator[Backward]:
+    """The better way for a model in train mode: in pieces on a CPU, where no image's share depends on the others.
+
+    It does in a batch norm that takes its statistics from the batch, and in a dropout that draws for one image after
+    the other from one generator.
+
+    Args:
+        model: as it is trained.
+        machine: where.
+        example: (b, ...) a few inputs.
+    """
+    in_pieces = (
+        machine.device.type == "cpu"
+        and example.ndim == 4
+        and not _mixes(model)
+        and not _draws(model, example)
+    )
+    if not in_pieces:
+        yield WholeBatch(model, machine)
+        return
+    with worker_pool() as pool:
+        yield Pieces(model, machine, pool)
+
+
+@contextmanager
+def worker_pool() -> Iterator[ThreadPoolExecutor]:
+    """A thread for each core, whose products take that core only."""
+    pool = ThreadPoolExecutor(
+        usable_cores(), "headstart-train", initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _mixes(model: nn.Module) -> bool:
+    """Whether a batch norm takes its statistics from the batch."""
+    norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return any(norm.training or not norm.track_running_stats for norm in norms)
+
+
+@torch.no_grad()
+def _draws(model: nn.Module, example: Tensor) -> bool:
+    """Whether a forward pass draws random numbers."""
+    before = torch.get_rng_state()
+    model(example)
+    return not torch.equal(torch.get_rng_state(), before)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == labels).sum()
