@@ -97,12 +97,9 @@ def test_two_numbers_out_of_range_stand_in_one_error() -> None:
         ({"layer_decay": 0}, "layer_decay is 0; expected more than 0 and at most 1"),
         ({"layer_decay": 1.5}, "layer_decay is 1.5; expected more than 0 and at most 1"),
         ({"time": "soon"}, "time: 'soon' is no duration"),
-        ({"recipe": "finetune", "time": "5m"}, "time is for the recipe auto, and recipe is 'finetune'"),
-        ({"head": "ridge"}, "head is 'ridge', and auto has linear heads"),
-        ({"reinit": True}, "reinit throws away what auto starts from"),
     ],
 )
-def test_options_that_do_not_go_together(options: dict[str, Any], words: str) -> None:
+def test_options_out_of_range(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig("photos", **options)
 
@@ -110,20 +107,13 @@ def test_options_that_do_not_go_together(options: dict[str, Any], words: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_contradictions_stand_in_one_error_with_other_faults() -> None:
-    with pytest.raises(ConfigError, match=r"^seed is -1.*; time: 'soon'.*; head is 'mlp', and auto .*\.$"):
-        TrainConfig("photos", seed=-1, time="soon", head="mlp")
+def test_faults_of_a_training_stand_in_one_error_with_the_others() -> None:
+    with pytest.raises(ConfigError, match=r"^seed is -1.*; time: 'soon'.*; label_smoothing is 2; .*\.$"):
+        TrainConfig("photos", seed=-1, time="soon", label_smoothing=2)
 
 
 def test_options_at_the_ends_of_their_ranges() -> None:
     TrainConfig("photos", label_smoothing=0, layer_decay=1, time="1.5h", head="linear", epochs=3, lr=1e-2)
-
-
-def test_feature_extraction_is_another_name_of_the_probe(tmp_path: Path) -> None:
-    config = TrainConfig("photos", recipe="feature-extraction")
-    (tmp_path / "config.toml").write_text('data = "photos"\nrecipe = "feature-extraction"\n')
-
-    assert config == read_config(tmp_path / "config.toml") == TrainConfig("photos", recipe="probe")
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,21 @@ DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
 
 _LEAST = {
-    **dict.fromkeys(("size", "per_class", "epochs", "batch_size", "stop_after"), 1),
+    **dict.fromkeys(("size", "per_class", "epochs", "batch_size"), 1),
     **dict.fromkeys(
-        ("seed", "lr", "warmup", "momentum", "weight_decay", "label_smoothing", "clip", "patience"), 0
+        (
+            "seed",
+            "lr",
+            "warmup",
+            "momentum",
+            "weight_decay",
+            "label_smoothing",
+            "clip",
+            "patience",
+        ),
+        0,
     ),
+    "stop_after": 0,
 }
 
 
@@ -82,8 +93,10 @@ class ExtractConfig:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
         if self.weights == "":  # as a path it would be the current folder
             faults.append("weights is empty; expected pretrained, none, a file or a folder")
-        if isinstance(self.max_store, str) and (fault := _unreadable(parse_bytes, self.max_store)):
-            faults.append(f"max_store: {fault}")
+        for name, parse in (("max_store", parse_bytes), ("time", parse_duration)):
+            value = getattr(self, name, None)
+            if isinstance(value, str) and (fault := _text_fault(parse, value)):
+                faults.append(f"{name}: {fault}")
         return faults
 
 
@@ -118,7 +131,7 @@ class TrainConfig(ExtractConfig):
         flip: Mirror training images at random: yes, no, or auto, decided on validation.
         average_views: With --augment six, average over the views when judging and predicting too.
         time: Bound on the time of auto, such as 5m or 90s.
-        stop_after: End after so many epochs of the schedule.
+        stop_after: End after so many epochs of the schedule; with auto, 0 keeps the probe.
         precision: auto, float32 or bf16.
         class_weights: Give rare classes more weight in the fit: none or balanced.
     """
@@ -150,12 +163,6 @@ class TrainConfig(ExtractConfig):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
 
-    def __post_init__(self) -> None:
-        """One name for each recipe; then all bad values, and those that do not go together, in one error."""
-        if self.recipe == "feature-extraction":
-            object.__setattr__(self, "recipe", "probe")
-        super().__post_init__()
-
     def _faults(self) -> list[str]:
         faults = super()._faults()
         # Of another type they have been named already.
@@ -163,24 +170,7 @@ class TrainConfig(ExtractConfig):
             faults.append(f"label_smoothing is {self.label_smoothing}; expected less than 1")
         if isinstance(self.layer_decay, int | float) and not 0 < self.layer_decay <= 1:
             faults.append(f"layer_decay is {self.layer_decay}; expected more than 0 and at most 1")
-        if isinstance(self.time, str) and (fault := _unreadable(parse_duration, self.time)):
-            faults.append(f"time: {fault}")
-        return faults + (self._auto_faults() if self.recipe == "auto" else self._other_faults())
-
-    def _auto_faults(self) -> list[str]:
-        """What does not go with the recipe auto; all else is for its lp-ft."""
-        faults = []
-        if self.head not in (None, "linear"):
-            faults.append(f"head is {self.head!r}, and auto has linear heads: choose another recipe")
-        if self.reinit:
-            faults.append("reinit throws away what auto starts from: choose the recipe finetune or scratch")
         return faults
-
-    def _other_faults(self) -> list[str]:
-        """What goes with the recipe auto alone."""
-        if self.time is None:
-            return []
-        return [f"time is for the recipe auto, and recipe is {self.recipe!r}: set epochs instead"]
 
     def to_toml(self) -> str:
         """The configuration as TOML; options that are not set are left out."""
@@ -195,8 +185,13 @@ class ProbeConfig(ExtractConfig):
         data: Folder of photos, where the features are still to be extracted.
         training_file: Features to train on: .p, .npz, .parquet, or a .zip of such a file.
         validation_file: Features to judge on, likewise.
-        epochs: Also train a softmax layer by Adam for so many epochs, as programs in Keras do.
+        epochs: Also train a softmax layer for so many epochs, as programs in Keras do.
         batch_size: Images in a step of these epochs.
+        lr: Learning rate of these epochs, at its highest; by default 1e-3.
+        schedule: constant (the default), cosine, or learning rates each with its epochs, such as '1e-3:30, 1e-4:20'.
+        optimizer: adam (the default), adamw or sgd.
+        momentum: Momentum of SGD; by default 0.9.
+        weight_decay: Decay of weights, never of biases; by default none.
     """
 
     data: str = field(default="", kw_only=False)
@@ -204,6 +199,11 @@ class ProbeConfig(ExtractConfig):
     validation_file: str | None = None
     epochs: int | None = None
     batch_size: int = 256
+    lr: float | None = None
+    schedule: str | None = None
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
     def __post_init__(self) -> None:
         """All bad values in one error; then whether there is one thing to probe."""
@@ -261,8 +261,8 @@ def require_known(keys: Iterable[str], known: Sequence[str], where: str) -> None
             raise ConfigError(f"{where} has an unknown key {key!r}{hint}")
 
 
-def _unreadable(parse: Callable[[str], object], text: str) -> str | None:
-    """What is wrong with a size in bytes or a time, or None."""
+def _text_fault(parse: Callable[[str], float], text: str) -> str | None:
+    """What is wrong with a size or a duration, or None."""
     try:
         parse(text)
     except ConfigError as error:

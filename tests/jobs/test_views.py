@@ -111,27 +111,10 @@ def test_six_views_of_ones_own_recipe_stay_behind_a_frozen_prefix(photo_folder: 
     assert train(config, out=tmp_path / "run").classifier().views == SIX
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (
-            {"average_views": True},
-            "average_views averages over the views of augment six, and augment is none",
-        ),
-        ({"lr": 1e-3}, "no effect of lr on a linear head"),
-        (
-            {"recipe": "finetune", "from_layer": "blocks.2", "augment": "crop"},
-            "augment crop varies the images",
-        ),
-        ({"recipe": "finetune", "from_layer": "blocks.2", "flip": "yes"}, "flip yes varies the images"),
-    ],
-)
-def test_contradictions_are_found_before_anything_is_read(
-    options: dict[str, Any], words: str, photo_folder: Path, tmp_path: Path
-) -> None:
-    config = TrainConfig(str(photo_folder), **{"recipe": "probe", **options})
+def test_views_to_average_over_are_missed_before_anything_is_read(photo_folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig(str(photo_folder), recipe="probe", average_views=True)
 
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match="averages over the views of --augment six"):
         train(config, out=tmp_path / "run")
 
     assert not (tmp_path / "run").exists()

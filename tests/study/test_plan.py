@@ -102,7 +102,7 @@ def test_a_backbone_that_is_none_is_met_with_the_nearest(values) -> None:
 
 
 def test_another_backbone_must_have_the_layers_that_cases_name(values) -> None:
-    study = parse(values(options={"layer": "fc6", "head": "linear"}))
+    study = parse(values(options={"layer": "fc6"}))
 
     plan_study(study)  # its own are its own affair
     with pytest.raises(BackboneError, match="no layer 'fc6'"):

@@ -85,25 +85,29 @@ def end_of(work: Work, recipe: Recipe) -> Cut:
 
 
 def new_head(work: Work, recipe: Recipe, end: Cut) -> nn.Module:
-    """The head that the training starts from."""
-    if (earlier := work.start.head_for(work.data.dataset.classes, end.name)) is not None:
-        return earlier
+    """The head that the training starts from: an earlier run's where there is one that fits, else a new one."""
+    if not work.config.reinit and work.start.head is not None:
+        earlier = work.start.head_for(work.data.dataset.classes, end.name, work.config.head)
+        if earlier is not None:
+            return earlier
+        work.observers.tell(
+            "The head is new: the earlier run's is of another kind, or for other classes or features."
+        )
     classes, seed = len(work.data.dataset.classes), work.config.seed
     if recipe.head == "native":
         return work.backbone.native_head(classes, seed=seed)
     width = int(torch.Size(end.shape).numel())
     if recipe.head == "mlp":
         return MlpHead(width, classes, seed=seed)
-    assert recipe.head == "linear"  # the others are solved for, and refused elsewhere
     return new_linear_head(width, classes, seed=seed)
 
 
 def decide_flips(work: Work, recipe: Recipe) -> Recipe:
     """The recipe with the question answered whether training images are mirrored."""
-    if recipe.augment in ("none", "six"):
-        return replace(recipe, flip="no")
     if recipe.flip != "auto":
         return recipe
+    if recipe.augment in ("none", "six"):
+        return replace(recipe, flip="no")
     found = judge_flips(work.data)
     verdict = "are mirrored at random" if found.safe else "are not mirrored"
     work.observers.tell(

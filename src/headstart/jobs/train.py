@@ -9,14 +9,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from headstart.backbones import Backbone, Cut, full_weights
+from headstart.backbones import Backbone, full_weights
 from headstart.config import TrainConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, assign_splits, full_location
 from headstart.download import Progress as DownloadProgress
-from headstart.errors import ConfigError, DataError, UnreadableImageError
+from headstart.errors import DataError, UnreadableImageError
 from headstart.features import FeatureStore
 from headstart.images import decode_image
 from headstart.jobs.auto import auto
+from headstart.jobs.checks import check_options
 from headstart.jobs.common import listing
 from headstart.jobs.images import (
     decoding_for,
@@ -30,7 +31,7 @@ from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES
 from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
-from headstart.recipes import AT_RANDOM, read_recipe
+from headstart.recipes import read_recipe
 from headstart.report import RunRecord, draw_thumbnail, render_report
 from headstart.runs import CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
 from headstart.runtimes import choose_device
@@ -79,12 +80,13 @@ def train(
     listed = list_images_of(config, store, downloads)
     # All before the folder: a mistyped name costs nobody a run that is replaced.
     begun = load_start(config)
-    _check(config, begun.backbone)
+    check_options(config, begun.backbone)
     with ExitStack() as stack:
         features = stack.enter_context(_store_of(store, no_store=no_store))
         writer = stack.enter_context(new_run(config, listed.name, out, force=force))
         backbone, data = _read(listed, config, begun.backbone, features, observers)
         writer.begin()
+        config = writer.config
         work = Work(
             config=config,
             backbone=backbone,
@@ -123,24 +125,6 @@ def _resolved(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _check(config: TrainConfig, backbone: Backbone) -> None:
-    """Names that are mistyped, and options that do not go together, are found before anything is computed."""
-    recipe = read_recipe(config, technique="lp-ft" if config.recipe == "auto" else None)
-    backbone.cut("last" if recipe.head == "native" else config.layer)
-    if config.from_layer is not None and (cut := backbone.cut_before(config.from_layer)) is not None:
-        _require_fixed_images(config, cut)
-
-
-def _require_fixed_images(config: TrainConfig, cut: Cut) -> None:
-    """Behind a frozen prefix images are not varied at random: its features are stored."""
-    if config.augment in AT_RANDOM or config.flip == "yes":
-        what = f"augment {config.augment}" if config.augment in AT_RANDOM else "flip yes"
-        raise ConfigError(
-            f"{what} varies the images from epoch to epoch, and with --from {config.from_layer} the layers up to "
-            f"{cut.name} are frozen and their features stored.\nUse --augment six (stored views), or train all layers."
-        )
-
-
 @contextmanager
 def _store_of(store: str | os.PathLike[str] | None, *, no_store: bool) -> Iterator[FeatureStore]:
     """The feature store; without one, a folder that is gone afterwards."""
@@ -176,7 +160,9 @@ def _read(
         _require_classes(made, problems)
         return made, record
 
-    probes = config.recipe in ("auto", "probe", "lp-ft") and config.normalise == "weights"
+    probes = (
+        config.recipe in ("auto", "probe", "feature-extraction", "lp-ft") and config.normalise == "weights"
+    )
     take = (
         extract_layer_of(config, backbone, store=store, progress=observers.extraction)
         if probes

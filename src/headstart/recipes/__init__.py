@@ -1,6 +1,5 @@
 """Recipes: how a head, or a network with it, is trained, as data."""
 
-from headstart.recipes.contradictions import AT_RANDOM
 from headstart.recipes.recipe import (
     RECIPES,
     Augment,
@@ -13,7 +12,6 @@ from headstart.recipes.recipe import (
 from headstart.recipes.schedule import Schedule, parse_schedule
 
 __all__ = [
-    "AT_RANDOM",
     "RECIPES",
     "Augment",
     "Head",

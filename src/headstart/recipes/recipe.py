@@ -7,9 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from headstart.config import TrainConfig, read_toml, require_known
+from headstart.config import ProbeConfig, TrainConfig, read_toml, require_known
 from headstart.errors import ConfigError
-from headstart.recipes.contradictions import contradictions
 from headstart.recipes.schedule import Schedule, parse_schedule
 
 Technique = Literal["probe", "finetune", "lp-ft", "scratch"]
@@ -18,6 +17,8 @@ Augment = Literal["none", "six", "crop", "randaugment", "trivialaugment"]
 
 RECIPES: Final[tuple[str, ...]] = get_args(Technique)
 """The recipes that come along, by name."""
+
+_OTHER_NAMES: Final = {"feature-extraction": "probe"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,35 +83,33 @@ class Recipe:
 
 @cache
 def load_recipe(name: str) -> Recipe:
-    """A recipe by name: one of `RECIPES`.
+    """A recipe by name: one of `RECIPES`, or another name of one (`feature-extraction`).
 
     Raises:
         ConfigError: there is no such recipe.
     """
-    if name not in RECIPES:
+    known = _OTHER_NAMES.get(name, name)
+    if known not in RECIPES:
         raise ConfigError(f"recipe is {name!r}; expected auto, {', '.join(RECIPES)} or a TOML file.")
-    text = files("headstart.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    text = files("headstart.recipes").joinpath(f"{known}.toml").read_text(encoding="utf-8")
     return Recipe(**tomllib.loads(text))
 
 
-def read_recipe(config: TrainConfig, *, technique: str | None = None) -> Recipe:
+def read_recipe(config: TrainConfig | ProbeConfig, *, technique: str | None = None) -> Recipe:
     """The recipe that a configuration asks for: the one it names, with those options that it sets itself.
 
     Args:
-        config: a run's configuration.
+        config: a run's configuration, or that of a probe of files, whose recipe is `probe`.
         technique: the recipe's name in place of the configuration's own, as where `auto` tries several.
 
     Raises:
-        ConfigError: the recipe's file cannot be read, a schedule cannot be understood, or options do not go together
-            in this recipe.
+        ConfigError: the recipe's file cannot be read or has bad values, or a schedule cannot be understood.
     """
-    name = technique if technique is not None else config.recipe
+    name = technique or (config.recipe if isinstance(config, TrainConfig) else "probe")
     values = _from_file(Path(name)) if name.endswith(".toml") else load_recipe(name).to_dict()
     own = {field.name: getattr(config, field.name, None) for field in fields(Recipe)}
     recipe = Recipe(**values | {key: value for key, value in own.items() if value is not None})
     recipe.rates()  # complains of a schedule that cannot be read
-    if faults := contradictions(config, recipe):
-        raise ConfigError("; ".join(faults) + ".")
     return recipe
 
 
@@ -120,8 +119,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     require_known(values, [field.name for field in fields(Recipe)], f"The recipe {path}")
     if values.get("technique") not in RECIPES:
         raise ConfigError(f"The recipe {path} needs a technique: one of {', '.join(RECIPES)}.")
+    # All but these are as in a run's options, where no epochs at all are said by saying nothing.
+    options = {
+        key: value for key, value in values.items() if key != "technique" and (key, value) != ("epochs", 0)
+    }
     try:
-        TrainConfig("photos", **{key: value for key, value in values.items() if key != "technique"})
+        TrainConfig("photos", **options)
     except ConfigError as error:
         raise ConfigError(f"The recipe {path}: {error}") from error
     return load_recipe(values["technique"]).to_dict() | values

@@ -6,7 +6,6 @@ from typing import Any
 
 from headstart.config import TrainConfig
 from headstart.errors import BackboneError
-from headstart.recipes import AT_RANDOM
 from headstart.study.rates import recipe_of
 from headstart.study.study import CLASSIFIER, Case, Study
 
@@ -81,7 +80,7 @@ def with_classifier(case: Case, classifier: NetworkClassifier | None) -> dict[st
 def _last_layer_only(options: Mapping[str, Any]) -> dict[str, Any]:
     """The same training as a probe of the last layer, what its own recipe would have set written out."""
     recipe = recipe_of(TrainConfig("data", **options)).to_dict()
-    if recipe["augment"] in AT_RANDOM and "augment" not in options:  # as behind any frozen prefix
+    if recipe["augment"] not in ("none", "six") and "augment" not in options:  # as behind any frozen prefix
         recipe |= {"augment": "none", "flip": "no"}
     unused = {"lr", "epochs"} if recipe["schedule"] not in ("constant", "cosine") else set()
     written = {key: value for key, value in recipe.items() if key not in {"technique", *unused}}
