@@ -178,8 +178,13 @@ class ProbeConfig(ExtractConfig):
         data: Folder of photos, where the features are still to be extracted.
         training_file: Features to train on: .p, .npz, .parquet, or a .zip of such a file.
         validation_file: Features to judge on, likewise.
-        epochs: Also train a softmax layer by Adam for so many epochs, as programs in Keras do.
+        epochs: Also train a softmax layer for so many epochs, as programs in Keras do.
         batch_size: Images in a step of these epochs.
+        lr: Learning rate of these epochs, at its highest; by default 1e-3.
+        schedule: constant (the default), cosine, or learning rates each with its epochs, such as '1e-3:30, 1e-4:20'.
+        optimizer: adam (the default), adamw or sgd.
+        momentum: Momentum of SGD; by default 0.9.
+        weight_decay: Decay of weights, never of biases; by default none.
     """
 
     data: str = field(default="", kw_only=False)
@@ -187,6 +192,11 @@ class ProbeConfig(ExtractConfig):
     validation_file: str | None = None
     epochs: int | None = None
     batch_size: int = 256
+    lr: float | None = None
+    schedule: str | None = None
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
     def __post_init__(self) -> None:
         """All bad values in one error; then whether there is one thing to probe."""
