@@ -18,6 +18,8 @@ Augment = Literal["none", "six", "crop", "randaugment", "trivialaugment"]
 RECIPES: Final[tuple[str, ...]] = get_args(Technique)
 """The recipes that come along, by name."""
 
+_OTHER_NAMES: Final = {"feature-extraction": "probe"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -74,14 +76,15 @@ class Recipe:
 
 @cache
 def load_recipe(name: str) -> Recipe:
-    """A recipe by name: one of `RECIPES`.
+    """A recipe by name: one of `RECIPES`, or another name of one (`feature-extraction`).
 
     Raises:
         ConfigError: there is no such recipe.
     """
-    if name not in RECIPES:
+    known = _OTHER_NAMES.get(name, name)
+    if known not in RECIPES:
         raise ConfigError(f"recipe is {name!r}; expected auto, {', '.join(RECIPES)} or a TOML file.")
-    text = files("headstart.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    text = files("headstart.recipes").joinpath(f"{known}.toml").read_text(encoding="utf-8")
     return Recipe(**tomllib.loads(text))
 
 
