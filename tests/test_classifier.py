@@ -16,6 +16,7 @@ from torch import nn
 
 from headstart.backbones import Backbone, load_backbone
 from headstart.classifier import Classifier
+from headstart.config import TrainConfig
 from headstart.errors import RunError
 from headstart.heads import MlpHead, fit_knn_path, linear_head
 from headstart.jobs import train
@@ -29,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Ru
     """A finished run of the default backbone, for reading only."""
     home = tmp_path_factory.mktemp("classifier")
     photos = draw_photos(home / "photos", per_class=12)
-    return train(str(photos), out=home / "run", store=home / "store")
+    return train(TrainConfig(str(photos), recipe="probe"), out=home / "run", store=home / "store")
 
 
 @pytest.fixture

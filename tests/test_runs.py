@@ -113,7 +113,7 @@ def test_a_run_without_its_result_is_unfinished_and_taken_up(tmp_path: Path) -> 
 
     with pytest.raises(RunError, match=r"is an unfinished run") as caught:
         load_run(folder)
-    assert f"headstart train --config {folder / 'config.toml'} --out {folder}" in str(caught.value)
+    assert f"headstart train --resume {folder}" in str(caught.value)
 
     with new_run(CONFIG, "photos", folder, force=False) as writer:
         assert not (folder / "predictions.parquet").exists()  # what the killed one left is not mixed in

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.backbones import Backbone, list_backbones, load_backbone
     from headstart.classifier import Classifier, Prediction
-    from headstart.config import ExtractConfig, TrainConfig
+    from headstart.config import ExtractConfig, ProbeConfig, TrainConfig
     from headstart.datasets import ImageDataset, load_dataset
     from headstart.errors import HeadstartError
     from headstart.estimator import HeadstartClassifier
@@ -45,6 +45,7 @@ _HOMES = {
     "ImageDataset": "datasets",
     "Prediction": "classifier",
     "Probe": "jobs",
+    "ProbeConfig": "config",
     "Run": "runs",
     "TrainConfig": "config",
     "evaluate": "jobs",
@@ -77,6 +78,7 @@ __all__ = [
     "ImageDataset",
     "Prediction",
     "Probe",
+    "ProbeConfig",
     "Run",
     "TrainConfig",
     "evaluate",

@@ -1,7 +1,7 @@
 """Every option once: command-line flags and TOML keys derive from these dataclasses."""
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,17 +11,30 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import tomli_w
 
 from headstart.errors import ConfigError
-from headstart.files import parse_bytes
+from headstart.files import parse_bytes, parse_duration
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
 
 _LEAST = {
-    **dict.fromkeys(("size", "per_class", "epochs", "batch_size", "stop_after"), 1),
+    **dict.fromkeys(("size", "per_class", "epochs", "batch_size"), 1),
     **dict.fromkeys(
-        ("seed", "lr", "warmup", "momentum", "weight_decay", "label_smoothing", "clip", "patience"), 0
+        (
+            "seed",
+            "lr",
+            "warmup",
+            "momentum",
+            "weight_decay",
+            "layer_decay",
+            "label_smoothing",
+            "clip",
+            "patience",
+        ),
+        0,
     ),
+    "stop_after": 0,
 }
+_MOST = {"label_smoothing": 1}
 
 
 @dataclass(frozen=True)
@@ -73,10 +86,16 @@ class ExtractConfig:
             value = getattr(self, name, None)
             if isinstance(value, int | float) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
+        for name, most in _MOST.items():
+            value = getattr(self, name, None)
+            if isinstance(value, int | float) and value > most:
+                faults.append(f"{name} is {value}; expected at most {most}")
         if self.weights == "":  # as a path it would be the current folder
             faults.append("weights is empty; expected pretrained, none, a file or a folder")
-        if isinstance(self.max_store, str) and (fault := _size_fault(self.max_store)):
-            faults.append(f"max_store: {fault}")
+        for name, parse in (("max_store", parse_bytes), ("time", parse_duration)):
+            value = getattr(self, name, None)
+            if isinstance(value, str) and (fault := _text_fault(parse, value)):
+                faults.append(f"{name}: {fault}")
         if faults:
             raise ConfigError("; ".join(faults) + ".")
 
@@ -113,7 +132,7 @@ class TrainConfig(ExtractConfig):
         average_views: With --augment six, average over the views when judging and predicting too.
         normalise: Scale pixels as the weights want it, or by mean and std of the training images (dataset).
         time: Bound on the time of auto, such as 5m or 90s.
-        stop_after: End after so many epochs of the schedule.
+        stop_after: End after so many epochs of the schedule; with auto, 0 keeps the probe.
         precision: auto, float32 or bf16.
         class_weights: Give rare classes more weight in the fit: none or balanced.
     """
@@ -159,8 +178,13 @@ class ProbeConfig(ExtractConfig):
         data: Folder of photos, where the features are still to be extracted.
         training_file: Features to train on: .p, .npz, .parquet, or a .zip of such a file.
         validation_file: Features to judge on, likewise.
-        epochs: Also train a softmax layer by Adam for so many epochs, as programs in Keras do.
+        epochs: Also train a softmax layer for so many epochs, as programs in Keras do.
         batch_size: Images in a step of these epochs.
+        lr: Learning rate of these epochs, at its highest; by default 1e-3.
+        schedule: constant (the default), cosine, or learning rates each with its epochs, such as '1e-3:30, 1e-4:20'.
+        optimizer: adam (the default), adamw or sgd.
+        momentum: Momentum of SGD; by default 0.9.
+        weight_decay: Decay of weights, never of biases; by default none.
     """
 
     data: str = field(default="", kw_only=False)
@@ -168,6 +192,11 @@ class ProbeConfig(ExtractConfig):
     validation_file: str | None = None
     epochs: int | None = None
     batch_size: int = 256
+    lr: float | None = None
+    schedule: str | None = None
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
     def __post_init__(self) -> None:
         """All bad values in one error; then whether there is one thing to probe."""
@@ -225,10 +254,10 @@ def require_known(keys: Iterable[str], known: Sequence[str], where: str) -> None
             raise ConfigError(f"{where} has an unknown key {key!r}{hint}")
 
 
-def _size_fault(text: str) -> str | None:
-    """What is wrong with a size in bytes, or None."""
+def _text_fault(parse: Callable[[str], float], text: str) -> str | None:
+    """What is wrong with a size or a duration, or None."""
     try:
-        parse_bytes(text)
+        parse(text)
     except ConfigError as error:
         return str(error).removesuffix(".")
     return None

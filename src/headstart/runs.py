@@ -38,6 +38,8 @@ REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """The complete state of a training that has not ended."""
+ASKED_FILE = "asked.toml"
+"""The options of an unfinished run as they were asked for, before it decided any."""
 HISTORY_COLUMNS = (
     *("phase", "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
     *("images_per_second", "seconds"),
@@ -118,27 +120,43 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
 
 
 class RunWriter:
-    """Writes the files of one run; `begin` comes first, `finish` last."""
+    """Writes the files of one run; `begin` comes first, `finish` last.
+
+    Args:
+        folder: where they lie.
+        config: what is asked for.
+
+    Attributes:
+        folder: where they lie.
+        config: what is asked for, with all options that were decided during the run.
+    """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder = folder
-        self.config = config
+        self.config = self._asked = config
 
     def begin(self) -> None:
         """Remove what an earlier run left, and write `config.toml`: from here on the run is an unfinished one.
 
-        An unfinished run of the same options keeps its checkpoint, and with it all that was trained.
+        An unfinished run of the same options is gone on with: it keeps its checkpoint, and what it has decided.
         """
-        if not self._goes_on():
-            (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        if (begun := self.begun()) is not None:
+            self.config = begun
+            _clear(self.folder)
+            return
+        for name in (CHECKPOINT_FILE, ASKED_FILE):
+            (self.folder / name).unlink(missing_ok=True)
         _clear(self.folder)
         self._write_config()
+        atomic_write(self.folder / ASKED_FILE, self._asked.to_toml().encode())
 
-    def _goes_on(self) -> bool:
-        """Whether an unfinished run of these options stands here."""
+    def begun(self) -> TrainConfig | None:
+        """The options of the unfinished run that stands here, if it is the one that is asked for."""
         if (self.folder / RESULT_FILE).exists() or not (self.folder / CONFIG_FILE).exists():
-            return False
-        return self.config == read_config(self.folder / CONFIG_FILE)
+            return None
+        config = read_config(self.folder / CONFIG_FILE)
+        asked = read_config(self.folder / ASKED_FILE) if (self.folder / ASKED_FILE).exists() else config
+        return config if self._asked in (asked, config) else None
 
     def decide(self, option: str, value: Any) -> None:
         """Note an option that was decided during the run, so that repeating or resuming it decides the same."""
@@ -191,7 +209,8 @@ class RunWriter:
     def finish(self, result: Mapping[str, Any]) -> Run:
         """Write `result.json`: from here on the run is finished."""
         atomic_write(self.folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False).encode())
-        (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        for name in (CHECKPOINT_FILE, ASKED_FILE):
+            (self.folder / name).unlink(missing_ok=True)
         return Run(folder=self.folder, config=self.config, result=result)
 
 
@@ -205,13 +224,14 @@ def new_run(
         config: what makes the run; `config.toml` is written at once, so that a killed run can be finished.
         name: of the data set, for the folder's name.
         out: the folder; by default the next free `runs/NAME-k`. One that holds an unfinished run is taken up.
-        force: replace a finished run that stands there, but not before `RunWriter.begin`, so that a mistake in the
-            photos or options costs nobody a run.
+        force: replace a run that stands there, finished or an unfinished training of other options, but not before
+            `RunWriter.begin`, so that a mistake in the photos or options costs nobody a run.
 
     A `HeadstartError` before anything was made leaves no folder behind that was made for it.
 
     Raises:
-        RunError: the folder holds a finished run (without `force`) or something else, or is being written.
+        RunError: the folder holds a finished run or another one's training (without `force`) or something else, or
+            is being written.
     """
     folder = _next_folder(name) if out is None else Path(out)
     made_here = out is None or not folder.exists()
@@ -232,7 +252,8 @@ def new_run(
     try:
         _must_be_free(folder, force=force)  # again: another process may have finished its run there meanwhile
         writer = RunWriter(folder, config)
-        if not (folder / RESULT_FILE).exists():
+        _must_not_be_trained(writer, force=force)
+        if not any((folder / name).exists() for name in (RESULT_FILE, CHECKPOINT_FILE)):
             writer.begin()
         yield writer
     except HeadstartError:
@@ -280,6 +301,15 @@ def _must_be_free(folder: Path, *, force: bool) -> None:
         )
 
 
+def _must_not_be_trained(writer: RunWriter, *, force: bool) -> None:
+    """Refuse a folder where a training of other options waits to be gone on with."""
+    if (writer.folder / CHECKPOINT_FILE).exists() and writer.begun() is None and not force:
+        raise RunError(
+            f"{writer.folder} holds an unfinished training with other options.\nFinish it: headstart train --resume "
+            f"{writer.folder}; or choose another --out, or replace it with --force."
+        )
+
+
 def _clear(folder: Path) -> None:
     """Remove the files of an earlier run, the result first; anything else in the folder stays."""
     for name in (RESULT_FILE, REPORT_FILE, PREDICTIONS_FILE, IMAGES_FILE):
@@ -292,8 +322,9 @@ def _clear(folder: Path) -> None:
 
 def _forget_empty(folder: Path) -> None:
     """Where a mistake ended a run before anything was made, nothing of it stays."""
-    if {path.name for path in folder.iterdir()} <= {CONFIG_FILE, _LOCK_FILE}:
-        (folder / CONFIG_FILE).unlink(missing_ok=True)
+    if {path.name for path in folder.iterdir()} <= {CONFIG_FILE, ASKED_FILE, _LOCK_FILE}:
+        for name in (CONFIG_FILE, ASKED_FILE):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _next_folder(data: str) -> Path:

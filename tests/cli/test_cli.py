@@ -12,6 +12,7 @@ import pytest
 
 from headstart.backbones import Backbone
 from headstart.cli import main
+from headstart.config import TrainConfig
 from headstart.errors import HeadstartError
 from headstart.jobs import train
 from headstart.runs import Run, load_run
@@ -24,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Ru
     """A finished run beside its photos and its store; for reading only."""
     home = tmp_path_factory.mktemp("cli")
     photos = draw_photos(home / "photos")
-    return train(str(photos), out=home / "run", store=home / "store")
+    return train(TrainConfig(str(photos), recipe="probe"), out=home / "run", store=home / "store")
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def _done(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 
 def test_train_says_what_came_of_it(run: Run, store: str, tmp_path: Path, capsys) -> None:
-    out = _done(capsys, "train", run.config.data, "--out", tmp_path / "run", "--store", store)
+    out = _done(
+        capsys, "train", run.config.data, "--recipe", "probe", "--out", tmp_path / "run", "--store", store
+    )
 
     assert "0 extracted, 24 from the store" in out
     assert "18 train" in out or "21 train" in out
@@ -75,7 +78,7 @@ def test_a_config_reproduces_its_run(run: Run, store: str, tmp_path: Path, capsy
 
 def test_the_command_line_wins_over_the_config(run: Run, store: str, tmp_path: Path, capsys) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(f'data = "{run.config.data}"\nseed = 3\nper_class = 4\n')
+    config.write_text(f'data = "{run.config.data}"\nrecipe = "probe"\nseed = 3\nper_class = 4\n')
 
     _done(capsys, "train", "--config", config, "--seed", "5", "--out", tmp_path / "run", "--store", store)
 
@@ -95,7 +98,10 @@ def test_warnings_go_to_standard_error(run: Run, store: str, tmp_path: Path, cap
     shutil.copytree(run.config.data, photos)
     (photos / "sky" / "broken.jpg").write_text("no image")
 
-    assert main(["train", str(photos), "--out", str(tmp_path / "run"), "--store", store]) == 0
+    assert (
+        main(["train", str(photos), "--recipe", "probe", "--out", str(tmp_path / "run"), "--store", store])
+        == 0
+    )
 
     captured = capsys.readouterr()
     assert "note: Could not be read and left out: 1." in captured.err
@@ -119,7 +125,7 @@ def test_warnings_go_to_standard_error(run: Run, store: str, tmp_path: Path, cap
         (["train", "--config", "{tmp}/none.toml"], "none.toml"),
         (["train", "--config", "{tmp}/bad.toml"], "bad.toml"),
         (["train", "--config", "{tmp}/unknown.toml"], "perclass"),
-        (["train"], "DATA"),
+        (["train"], "Which photos?"),
         (["train", ""], "No folder of photos"),
         (["train", "{photos}", "--weights", ""], "weights is empty"),
         (["trian"], "train"),

@@ -18,6 +18,7 @@ from headstart.heads import (
     eigenbasis,
     fit_linear_path,
     linear_head,
+    new_linear_head,
 )
 
 GAP = 1e-4
@@ -359,3 +360,17 @@ def test_strengths_that_are_not_positive_are_refused(strengths: list[float]) -> 
 def test_sample_weights_that_cannot_be_used_are_refused(weights: list[float]) -> None:
     with pytest.raises(HeadstartError, match="Sample weights"):
         fit_linear_path(*GOOD, n_classes=2, sample_weights=torch.tensor(weights))
+
+
+def test_a_head_for_epochs_begins_within_glorots_bound_by_its_own_generator() -> None:
+    before = torch.get_rng_state()
+    head = new_linear_head(90, 10, seed=0).requires_grad_(False)
+
+    bound = (6 / 100) ** 0.5
+    assert torch.equal(torch.get_rng_state(), before)
+    assert head.weight.shape == (10, 90)
+    assert float(head.weight.abs().max()) <= bound
+    assert float(head.weight.std()) == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert not head.bias.any()
+    assert torch.equal(head.weight, new_linear_head(90, 10, seed=0).weight)
+    assert not torch.equal(head.weight, new_linear_head(90, 10, seed=1).weight)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.config import TrainConfig
 from headstart.errors import DataError, RunError
 from headstart.jobs import evaluate, train
 from headstart.runs import Run
@@ -18,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Ru
     """A run on PHOTOS/CLASS, beside its own store; for reading only."""
     home = tmp_path_factory.mktemp("evaluate")
     photos = draw_photos(home / "photos", per_class=12)
-    return train(str(photos), out=home / "run", store=home / "store")
+    return train(TrainConfig(str(photos), recipe="probe"), out=home / "run", store=home / "store")
 
 
 @pytest.fixture

@@ -39,10 +39,10 @@ def test_an_input_that_cannot_be_is_refused() -> None:
 
 
 def test_a_run_keeps_the_input_it_was_trained_with(photo_folder: Path, tmp_path: Path) -> None:
-    config = TrainConfig(str(photo_folder), size=64, resize="squash")
+    config = TrainConfig(str(photo_folder), recipe="probe", size=64, resize="squash")
 
     run = train(config, out=tmp_path / "run")
-    again = train(TrainConfig(str(photo_folder), size=64), out=tmp_path / "cropped")
+    again = train(TrainConfig(str(photo_folder), recipe="probe", size=64), out=tmp_path / "cropped")
 
     kept = load_run(run.folder).classifier().backbone.preprocess
     assert (kept.size, kept.resize, kept.resize_mode) == (64, 64, "squash")

@@ -1,18 +1,20 @@
 """Probing files: the path's honest choice, and the epochs beside it."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from headstart.config import ProbeConfig
 from headstart.datasets import stratified_folds
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 from headstart.features import FeatureTable, read_features, write_features
-from headstart.jobs import probe
+from headstart.jobs import Probe, probe
 from headstart.metrics import GROUPED_INTERVAL, INTERVAL, cluster_interval
-from headstart.training import Epoch, fit_head, train_epochs
+from headstart.training import Epoch, fit_head
 
 
 def _table(n: int, seed: int, *, n_classes: int = 4, width: int = 10, **changes: object) -> FeatureTable:
@@ -22,6 +24,13 @@ def _table(n: int, seed: int, *, n_classes: int = 4, width: int = 10, **changes:
     centres = np.random.default_rng(9).normal(size=(n_classes, width))
     features = (centres[labels] + rng.normal(size=(n, width))).astype(np.float32)
     return FeatureTable(**{"features": features, "labels": labels, **changes})
+
+
+def _probe(
+    training: Path, validation: Path, report: Callable[[Epoch, int], object] | None = None, **options: object
+) -> Probe:
+    config = ProbeConfig(training_file=str(training), validation_file=str(validation), **options)
+    return probe(config, report=report)
 
 
 @pytest.fixture
@@ -35,7 +44,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_path_is_chosen_within_the_training_file_and_judged_on_the_other(
     files: tuple[Path, Path],
 ) -> None:
-    found = probe(*files, seed=2)
+    found = _probe(*files, seed=2)
 
     train, held_out = _table(80, 0), _table(60, 1)
     fitted = fit_head(
@@ -62,7 +71,7 @@ def test_the_validation_file_has_no_say(files: tuple[Path, Path], tmp_path: Path
         tmp_path / "wrong.p", FeatureTable(features=wrong.features, labels=wrong.labels[::-1].copy())
     )
 
-    honest, fooled = probe(*files), probe(files[0], tmp_path / "wrong.p")
+    honest, fooled = _probe(*files), _probe(files[0], tmp_path / "wrong.p")
 
     assert fooled.path.strength == honest.path.strength
     assert fooled.path.held_out == honest.path.held_out
@@ -70,25 +79,72 @@ def test_the_validation_file_has_no_say(files: tuple[Path, Path], tmp_path: Path
 
 
 def test_epochs_are_told_as_they_end(files: tuple[Path, Path]) -> None:
-    told: list[Epoch] = []
+    told: list[tuple[Epoch, int]] = []
 
-    found = probe(*files, epochs=3, batch_size=32, seed=5, report=told.append)
+    found = _probe(*files, epochs=3, batch_size=32, seed=5, report=lambda *epoch: told.append(epoch))
 
-    train, held_out = _table(80, 0), _table(60, 1)
-    expected = train_epochs(
-        train.features,
-        train.labels,
-        validation=(held_out.features, held_out.labels),
-        n_classes=4,
-        epochs=3,
-        batch_size=32,
-        seed=5,
+    assert tuple(epoch for epoch, _ in told) == found.epochs
+    assert [(epoch.number, epochs) for epoch, epochs in told] == [(1, 3), (2, 3), (3, 3)]
+
+
+def _figures(found: Probe) -> list[tuple[float | None, ...]]:
+    return [(e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy) for e in found.epochs]
+
+
+def test_the_seed_decides_the_epochs(files: tuple[Path, Path]) -> None:
+    first, again, other = (_figures(_probe(*files, epochs=3, batch_size=32, seed=s)) for s in (1, 1, 2))
+
+    assert first == again != other
+
+
+def test_epochs_go_on_where_validation_loses(files: tuple[Path, Path]) -> None:
+    """All of them are run, with the weights of the last, whatever the validation file says."""
+    found = _probe(*files, epochs=40, lr=0.3)
+
+    losses = [epoch.validation_loss for epoch in found.epochs]
+    assert len(losses) == 40
+    assert min(losses) < losses[-1]
+
+
+def test_epochs_begin_as_glorot_and_step_as_adam(files: tuple[Path, Path]) -> None:
+    """One batch an epoch: the figures are those of torch's own layer, loss and optimiser."""
+    found = _probe(*files, epochs=5, seed=4)
+
+    (x, y), (x_val, y_val) = (
+        (torch.from_numpy(table.features), torch.from_numpy(table.labels))
+        for table in (_table(80, 0), _table(60, 1))
     )
-    assert tuple(told) == found.epochs
-    assert [epoch.number for epoch in told] == [1, 2, 3]
-    for ours, theirs in zip(told, expected, strict=True):
-        assert ours.train_loss == theirs.train_loss
-        assert ours.validation_accuracy == theirs.validation_accuracy
+    layer = torch.nn.Linear(10, 4)
+    torch.nn.init.xavier_uniform_(layer.weight, generator=torch.Generator().manual_seed(4))
+    torch.nn.init.zeros_(layer.bias)
+    adam = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    for epoch in found.epochs:
+        loss = torch.nn.functional.cross_entropy(layer(x), y)
+        assert epoch.train_loss == pytest.approx(float(loss.detach()), abs=1e-6)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            logits = layer(x_val)
+        assert epoch.validation_loss == pytest.approx(
+            float(torch.nn.functional.cross_entropy(logits, y_val)), abs=1e-6
+        )
+        assert epoch.validation_accuracy == pytest.approx(float((logits.argmax(1) == y_val).double().mean()))
+
+
+def test_the_epochs_own_options(files: tuple[Path, Path]) -> None:
+    listed = _probe(*files, schedule="1e-1:2, 1e-2:1", optimizer="sgd", momentum=0.5, weight_decay=0.1)
+    cosine = _probe(*files, epochs=2, lr=0.5, schedule="cosine")
+
+    assert [epoch.lr for epoch in listed.epochs] == [0.1, 0.1, 0.01]
+    assert cosine.epochs[0].lr > cosine.epochs[1].lr
+    plain = _probe(*files, schedule="1e-1:2, 1e-2:1", optimizer="sgd", momentum=0.5)
+    assert _figures(plain) != _figures(listed)
+
+
+def test_photos_are_no_files_of_features() -> None:
+    with pytest.raises(ConfigError, match="got photos"):
+        probe(ProbeConfig("photos"))
 
 
 def test_one_zip_for_both(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -97,7 +153,7 @@ def test_one_zip_for_both(files: tuple[Path, Path], tmp_path: Path) -> None:
             archive.write(file, f"vgg-100/{file.name}")
 
     assert (
-        probe(tmp_path / "pack.zip", tmp_path / "pack.zip").path.validation == probe(*files).path.validation
+        _probe(tmp_path / "pack.zip", tmp_path / "pack.zip").path.validation == _probe(*files).path.validation
     )
 
 
@@ -107,7 +163,7 @@ def test_where_a_file_knows_its_splits_they_are_kept_apart(held_out: str, n: int
     table = _table(140, 0, splits=splits)
     write_features(tmp_path / "codes.parquet", table)
 
-    found = probe(tmp_path / "codes.parquet", tmp_path / "codes.parquet")
+    found = _probe(tmp_path / "codes.parquet", tmp_path / "codes.parquet")
 
     assert (found.n_train, found.n_validation, found.warnings) == (80, n, ())
 
@@ -122,7 +178,7 @@ def test_validation_images_that_were_trained_on_are_counted(files: tuple[Path, P
         ),
     )
 
-    (warning,) = probe(files[0], tmp_path / "mixed.p").warnings
+    (warning,) = _probe(files[0], tmp_path / "mixed.p").warnings
 
     assert warning.startswith("7 of 67 validation images have exactly the features of a training image")
 
@@ -140,8 +196,8 @@ def test_look_alikes_within_the_training_file_are_suspected(files: tuple[Path, P
         FeatureTable(features=frames.features + jitter, labels=frames.labels, groups=objects),
     )
 
-    (warning,) = probe(tmp_path / "frames.p", files[1]).warnings
-    grouped = probe(tmp_path / "frames.npz", files[1])
+    (warning,) = _probe(tmp_path / "frames.p", files[1]).warnings
+    grouped = _probe(tmp_path / "frames.npz", files[1])
 
     assert "are right out of fold within the training file" in warning
     assert "frames of one object?" in warning
@@ -160,7 +216,7 @@ def test_groups_of_the_validation_file_widen_the_interval(files: tuple[Path, Pat
         FeatureTable(features=table.features, labels=table.labels, groups=np.repeat(np.arange(6), 10)),
     )
 
-    plain, grouped = (probe(files[0], file).path.validation for file in (files[1], tmp_path / "groups.npz"))
+    plain, grouped = (_probe(files[0], file).path.validation for file in (files[1], tmp_path / "groups.npz"))
 
     assert grouped.interval == GROUPED_INTERVAL
     assert grouped.accuracy == plain.accuracy
@@ -183,7 +239,7 @@ def test_few_images_a_class(files: tuple[Path, Path], tmp_path: Path) -> None:
     for n in (4, 12):
         write_features(tmp_path / f"{n}.p", _table(n, 0))
 
-    one, three = probe(tmp_path / "4.p", files[1]), probe(tmp_path / "12.p", files[1])
+    one, three = _probe(tmp_path / "4.p", files[1]), _probe(tmp_path / "12.p", files[1])
 
     assert one.path.rule == "not chosen, as a class has a single training image"
     assert one.path.held_out is None
@@ -194,7 +250,7 @@ def test_a_class_without_training_images_is_a_warning(files: tuple[Path, Path], 
     table = _table(80, 0)
     write_features(tmp_path / "train.p", table.subset(np.flatnonzero(table.labels != 1)))
 
-    found = probe(tmp_path / "train.p", files[1], epochs=2)
+    found = _probe(tmp_path / "train.p", files[1], epochs=2)
 
     assert found.n_classes == 4
     assert found.warnings == ("1 of 4 classes have validation images but no training image.",)
@@ -219,7 +275,7 @@ def test_files_that_do_not_belong_together(
     write_features(tmp_path / "validation.npz", _table(40, 1, **held_out))
 
     with pytest.raises(DataError, match=words):
-        probe(tmp_path / "train.npz", tmp_path / "validation.npz", epochs=1)
+        _probe(tmp_path / "train.npz", tmp_path / "validation.npz", epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -234,4 +290,4 @@ def test_other_classes(names: tuple[str, ...], words: str, tmp_path: Path) -> No
     write_features(tmp_path / "validation.npz", _table(40, 1, classes=names))
 
     with pytest.raises(DataError, match=words):
-        probe(tmp_path / "train.npz", tmp_path / "validation.npz")
+        _probe(tmp_path / "train.npz", tmp_path / "validation.npz")

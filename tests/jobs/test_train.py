@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,10 @@ from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
 
-from headstart.backbones import Backbone
 from headstart.config import TrainConfig
 from headstart.datasets import DiskFiles, Reader, load_dataset
 from headstart.errors import BackboneError, DataError, RunError
-from headstart.jobs import train
+from headstart.jobs import Observers, train
 from headstart.metrics import GROUPED_INTERVAL
 from headstart.runs import Run, load_run
 
@@ -34,13 +34,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) 
     """A finished run of the default backbone on 36 photos, for reading only."""
     home = tmp_path_factory.mktemp("real")
     photos = draw_photos(home / "photos", per_class=12)
-    return train(str(photos), out=home / "run", store=home / "store")
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
-    """Runs in this test use the tiny backbone, so that they take no time."""
-    monkeypatch.setattr(MODULE, "load_backbone_of", lambda config: tiny_backbone)
+    return train(_probe(photos), out=home / "run", store=home / "store")
 
 
 @pytest.fixture
@@ -49,6 +43,11 @@ def split_folder(tmp_path: Path, draw_photos: DrawPhotos) -> Path:
     draw_photos(tmp_path / "split/train", per_class=6, seed=1)
     draw_photos(tmp_path / "split/test", per_class=4, seed=2)
     return tmp_path / "split"
+
+
+def _probe(photos: Path, **options: Any) -> TrainConfig:
+    """A run that is over soon: a head on frozen features."""
+    return TrainConfig(str(photos), recipe="probe", **options)
 
 
 def _head(run: Run) -> dict[str, torch.Tensor]:
@@ -81,7 +80,7 @@ def test_the_result_has_every_figure(real_run: Run) -> None:
     assert scores <= result["test"].keys()
     assert scores <= result["validation"].keys()
     assert {"accuracy", "loss"} <= result["train"].keys()
-    assert {"extract", "fit", "evaluate", "total"} <= result["seconds"].keys()
+    assert {"read", "fit", "evaluate", "total"} <= result["seconds"].keys()
     assert {"train", "val", "test", "unreadable", "extracted", "from_store"} <= result["images"].keys()
     assert {"python", "torch", "headstart", "platform"} <= result["environment"].keys()
     assert len(result["data_fingerprint"]) == 64
@@ -99,7 +98,7 @@ def test_the_counts_add_up(real_run: Run) -> None:
     assert result["choice"]["made_on"] == "cross-validation"
     assert result["validation"]["n"] == result["train"]["n"] == images["train"]
     assert result["classes"] == list(CLASSES)
-    assert result["seconds"]["total"] >= result["seconds"]["extract"] + result["seconds"]["fit"]
+    assert result["seconds"]["total"] >= result["seconds"]["read"] + result["seconds"]["fit"]
     assert result["test"]["accuracy"] == 1  # drawn textures are easy for a network that has learned to see
 
 
@@ -159,14 +158,14 @@ def test_the_result_is_written_last(
     with monkeypatch.context() as patch:
         patch.setattr(MODULE.RunWriter, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(str(photo_folder), out=out)
+            train(_probe(photo_folder), out=out)
 
     assert (out / "report.html").exists()
     assert (out / "classifier.safetensors").exists()
     assert not (out / "result.json").exists()
     with pytest.raises(RunError, match="unfinished run"):
         load_run(out)
-    taken_up = train(str(photo_folder), out=out)
+    taken_up = train(_probe(photo_folder), out=out)
     assert taken_up.result["images"]["extracted"] == 0  # the store kept what the killed run had extracted
     assert load_run(out).result == taken_up.result
 
@@ -175,9 +174,9 @@ def test_the_result_is_written_last(
 def test_the_same_seed_gives_the_same_bits_and_a_second_run_extracts_nothing(
     photo_folder: Path, tmp_path: Path
 ) -> None:
-    first = train(str(photo_folder), out=tmp_path / "1")
-    again = train(str(photo_folder), out=tmp_path / "2")
-    other = train(TrainConfig(str(photo_folder), seed=1), out=tmp_path / "3")
+    first = train(_probe(photo_folder), out=tmp_path / "1")
+    again = train(_probe(photo_folder), out=tmp_path / "2")
+    other = train(_probe(photo_folder, seed=1), out=tmp_path / "3")
 
     name = "predictions.parquet"
     assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes()
@@ -191,12 +190,12 @@ def test_the_same_seed_gives_the_same_bits_and_a_second_run_extracts_nothing(
 
 @pytest.mark.usefixtures("tiny")
 def test_ten_photos_more_cost_ten_passes(photo_folder: Path, tmp_path: Path, draw_photos: DrawPhotos) -> None:
-    train(str(photo_folder), out=tmp_path / "1")
+    train(_probe(photo_folder), out=tmp_path / "1")
     more = draw_photos(tmp_path / "more", classes=("brick", "grass"), per_class=5, seed=7)
     for path in more.rglob("*.jpg"):
         path.rename(photo_folder / path.parent.name / f"more-{path.name}")
 
-    images = train(str(photo_folder), out=tmp_path / "2").result["images"]
+    images = train(_probe(photo_folder), out=tmp_path / "2").result["images"]
 
     assert (images["extracted"], images["from_store"]) == (10, 24)
 
@@ -205,12 +204,12 @@ def test_ten_photos_more_cost_ten_passes(photo_folder: Path, tmp_path: Path, dra
 def test_an_unreadable_file_changes_nothing_but_the_list_of_problems(
     photo_folder: Path, tmp_path: Path
 ) -> None:
-    clean = train(str(photo_folder), out=tmp_path / "clean")
+    clean = train(_probe(photo_folder), out=tmp_path / "clean")
     for i in range(5):  # enough of them that one would have been drawn for each split
         (photo_folder / "grass" / f"broken {i}.jpg").write_text("no image")
     (photo_folder / "sky" / "empty.png").touch()
 
-    run = train(str(photo_folder), out=tmp_path / "run")
+    run = train(_probe(photo_folder), out=tmp_path / "run")
 
     name = "predictions.parquet"
     assert (run.folder / name).read_bytes() == (clean.folder / name).read_bytes()
@@ -233,7 +232,7 @@ def test_a_class_with_no_image_left_is_an_error(photo_folder: Path, tmp_path: Pa
     with pytest.raises(
         DataError, match=r"left of 'grass' \(8 files could not be read\)\.\n.*grass/.*: not an"
     ):
-        train(str(photo_folder), out=tmp_path / "run")
+        train(_probe(photo_folder), out=tmp_path / "run")
     with pytest.raises(RunError):
         load_run(tmp_path / "run")
 
@@ -246,7 +245,7 @@ def test_where_nothing_to_train_on_can_be_read_the_error_says_why(split_folder: 
     with pytest.raises(
         DataError, match=r"none to train on\.\n.* files could not be read, such as train/.*: not an"
     ):
-        train(str(split_folder), out=tmp_path / "run")
+        train(_probe(split_folder), out=tmp_path / "run")
 
 
 @pytest.mark.usefixtures("tiny")
@@ -257,7 +256,7 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
         "ClassId,SignName\n" + "".join(f"{i},sign {i}\n" for i in range(6))
     )
 
-    run = train(str(tmp_path / "part.npz"), out=tmp_path / "run")
+    run = train(_probe(tmp_path / "part.npz"), out=tmp_path / "run")
 
     assert run.result["classes"] == ["sign 1", "sign 4"]
     assert "Classes without any image are left out: sign 0, sign 2, sign 3, sign 5." in _warnings(run)
@@ -265,22 +264,22 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("tiny")
 def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
-    train(str(photo_folder), out=tmp_path / "run")
+    train(_probe(photo_folder), out=tmp_path / "run")
 
     with pytest.raises(BackboneError):
-        train(TrainConfig(str(photo_folder), layer="poled"), out=tmp_path / "run", force=True)
+        train(_probe(photo_folder, layer="poled"), out=tmp_path / "run", force=True)
 
-    assert load_run(tmp_path / "run").config == TrainConfig(str(photo_folder), device="cpu")
+    assert load_run(tmp_path / "run").config == _probe(photo_folder, device="cpu")
 
 
 @pytest.mark.usefixtures("tiny")
 def test_photos_that_cannot_be_used_cost_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
-    before = train(str(photo_folder), out=tmp_path / "run").result
+    before = train(_probe(photo_folder), out=tmp_path / "run").result
     for path in photo_folder.glob("sky/*.jpg"):
         path.write_bytes(b"no image")
 
     with pytest.raises(DataError, match="sky"):
-        train(TrainConfig(str(photo_folder), seed=1), out=tmp_path / "run", force=True)
+        train(_probe(photo_folder, seed=1), out=tmp_path / "run", force=True)
 
     assert load_run(tmp_path / "run").result == before
     assert load_run(tmp_path / "run").config.seed == 0
@@ -309,18 +308,18 @@ def test_arrays_of_one_class_are_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", x=np.zeros((6, 8, 8, 3), np.uint8), y=np.full(6, 3))
 
     with pytest.raises(DataError, match=r"one holds images of one class only, '3'\."):
-        train(str(tmp_path / "one.npz"), out=tmp_path / "run")
+        train(_probe(tmp_path / "one.npz"), out=tmp_path / "run")
 
 
 @pytest.mark.usefixtures("tiny")
 def test_classes_of_two_images_leave_nothing_to_test_on(tmp_path: Path, draw_photos: DrawPhotos) -> None:
     with pytest.raises(DataError, match="no image to test on"):
-        train(str(draw_photos(tmp_path / "few", per_class=2)), out=tmp_path / "run")
+        train(_probe(draw_photos(tmp_path / "few", per_class=2)), out=tmp_path / "run")
 
 
 @pytest.mark.usefixtures("tiny")
 def test_per_class_keeps_the_test_images(split_folder: Path, tmp_path: Path) -> None:
-    run = train(TrainConfig(str(split_folder), per_class=2), out=tmp_path / "run")
+    run = train(_probe(split_folder, per_class=2), out=tmp_path / "run")
 
     images = run.result["images"]
     assert (images["train"], images["val"], images["test"]) == (6, 0, 12)
@@ -329,7 +328,7 @@ def test_per_class_keeps_the_test_images(split_folder: Path, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("tiny")
 def test_a_single_image_a_class_leaves_nothing_to_choose_on(split_folder: Path, tmp_path: Path) -> None:
-    run = train(TrainConfig(str(split_folder), per_class=1), out=tmp_path / "run")
+    run = train(_probe(split_folder, per_class=1), out=tmp_path / "run")
 
     assert run.result["choice"]["made_on"] == "none"
     assert run.result["validation"] is None
@@ -337,7 +336,7 @@ def test_a_single_image_a_class_leaves_nothing_to_choose_on(split_folder: Path, 
 
 @pytest.mark.usefixtures("tiny")
 def test_twenty_images_a_class_are_chosen_on_validation(tmp_path: Path, draw_photos: DrawPhotos) -> None:
-    run = train(str(draw_photos(tmp_path / "many", per_class=30)), out=tmp_path / "run")
+    run = train(_probe(draw_photos(tmp_path / "many", per_class=30)), out=tmp_path / "run")
 
     images = run.result["images"]
     assert (images["train"], images["val"], images["test"]) == (72, 9, 9)
@@ -351,7 +350,7 @@ def test_identical_files_in_two_classes_and_splits_are_named(split_folder: Path,
     shutil.copy(split_folder / "train/brick/00.jpg", split_folder / "train/sky/twin.jpg")
     shutil.copy(split_folder / "train/grass/01.jpg", split_folder / "test/grass/seen.jpg")
 
-    warnings = _warnings(train(str(split_folder), out=tmp_path / "run"))
+    warnings = _warnings(train(_probe(split_folder), out=tmp_path / "run"))
 
     assert "train/brick/00.jpg = train/sky/twin.jpg" in warnings
     assert "1 test images also stand in train" in warnings
@@ -362,8 +361,8 @@ def test_imbalance_is_warned_of_until_it_is_weighed(tmp_path: Path, draw_photos:
     photos = draw_photos(tmp_path / "photos", classes=("few",), per_class=3)
     draw_photos(tmp_path / "photos", classes=("many", "some"), per_class=26, seed=3)
 
-    plain = train(str(photos), out=tmp_path / "1")
-    weighed = train(TrainConfig(str(photos), class_weights="balanced"), out=tmp_path / "2")
+    plain = train(_probe(photos), out=tmp_path / "1")
+    weighed = train(_probe(photos, class_weights="balanced"), out=tmp_path / "2")
 
     assert "consider --class-weights balanced" in _warnings(plain)
     assert "class-weights" not in _warnings(weighed)
@@ -372,14 +371,14 @@ def test_imbalance_is_warned_of_until_it_is_weighed(tmp_path: Path, draw_photos:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_finished_run_is_replaced_by_force_alone(photo_folder: Path, tmp_path: Path) -> None:
-    first = train(str(photo_folder), out=tmp_path / "run")
+    first = train(_probe(photo_folder), out=tmp_path / "run")
     before = (first.folder / "result.json").read_bytes()
 
     with pytest.raises(RunError, match="--force"):
-        train(TrainConfig(str(photo_folder), seed=1), out=tmp_path / "run")
+        train(_probe(photo_folder, seed=1), out=tmp_path / "run")
     assert (first.folder / "result.json").read_bytes() == before
 
-    train(TrainConfig(str(photo_folder), seed=1), out=tmp_path / "run", force=True)
+    train(_probe(photo_folder, seed=1), out=tmp_path / "run", force=True)
     assert load_run(tmp_path / "run").config.seed == 1
 
 
@@ -388,7 +387,7 @@ def test_the_photos_own_folder_is_never_a_run(photo_folder: Path, force: bool) -
     before = sorted(photo_folder.rglob("*"))
 
     with pytest.raises(RunError, match="holds no run"):
-        train(str(photo_folder), out=photo_folder, force=force)
+        train(_probe(photo_folder), out=photo_folder, force=force)
 
     assert sorted(photo_folder.rglob("*")) == before
 
@@ -397,7 +396,7 @@ def test_two_writers_at_once_are_refused(photo_folder: Path, tmp_path: Path) -> 
     (tmp_path / "run").mkdir()
 
     with FileLock(tmp_path / "run/.lock"), pytest.raises(RunError, match="Another headstart is writing"):
-        train(str(photo_folder), out=tmp_path / "run")
+        train(_probe(photo_folder), out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -408,19 +407,19 @@ def test_what_there_is_not_is_an_error(
     photo_folder: Path, tmp_path: Path, option: dict[str, str], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        train(TrainConfig(str(photo_folder), **option), out=tmp_path / "run")  # type: ignore[arg-type]
+        train(_probe(photo_folder, **option), out=tmp_path / "run")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("tiny")
 def test_the_test_images_decide_nothing(split_folder: Path, tmp_path: Path) -> None:
-    honest = train(str(split_folder), out=tmp_path / "honest")
+    honest = train(_probe(split_folder), out=tmp_path / "honest")
     test = split_folder / "test"
     for old, new in (("brick", "x"), ("grass", "brick"), ("sky", "grass"), ("x", "sky")):
         (test / old).rename(test / new)  # every test label is now wrong
     (test / "sky" / "grey.png").unlink(missing_ok=True)
     Image.new("RGB", (40, 40)).save(test / "sky" / "grey.png")
 
-    shuffled = train(str(split_folder), out=tmp_path / "shuffled")
+    shuffled = train(_probe(split_folder), out=tmp_path / "shuffled")
 
     assert shuffled.result["test"]["accuracy"] < honest.result["test"]["accuracy"]
     assert shuffled.result["choice"] == honest.result["choice"]
@@ -432,10 +431,14 @@ def test_the_test_images_decide_nothing(split_folder: Path, tmp_path: Path) -> N
 def test_progress_is_told_in_images(photo_folder: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
 
-    train(str(photo_folder), out=tmp_path / "run", progress=lambda done, total: told.append((done, total)))
+    train(
+        _probe(photo_folder),
+        out=tmp_path / "run",
+        observers=Observers(extraction=lambda done, total: told.append((done, total))),
+    )
 
+    assert told[:25] == [(done, 24) for done in range(25)]
     assert told[-1] == (24, 24)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -446,7 +449,7 @@ def test_what_belongs_together_is_never_divided_and_widens_the_interval(
     for path in sorted(photos.glob("*/*.jpg")):  # six animals of four photos in each class
         path.rename(path.with_name(f"{path.parent.name}{int(path.stem) // 4}_{path.stem}.jpg"))
 
-    run = train(TrainConfig(str(photos), group_pattern="(.+)_"), out=tmp_path / "run")
+    run = train(_probe(photos, group_pattern="(.+)_"), out=tmp_path / "run")
 
     rows = run.images().to_pylist()
     assert {row["group"] for row in rows} == {f"{name}{k}" for name in CLASSES for k in range(6)}

@@ -31,7 +31,7 @@ def make_record() -> MakeRecord:
                 "test": scores,
                 "validation": {**scores, "n": 11},
                 "train": {"accuracy": 0.99, "loss": 0.05},
-                "seconds": {"extract": 12.3, "fit": 0.5, "evaluate": 0.1, "total": 13.0},
+                "seconds": {"read": 12.3, "fit": 0.5, "evaluate": 0.1, "total": 13.0},
                 "images": {
                     **{"train": 100, "val": 11, "test": len(labels)},
                     **{"unreadable": 0, "extracted": 135, "from_store": 0},

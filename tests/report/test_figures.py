@@ -112,7 +112,7 @@ def test_path_without_validation_has_one_line(make_record) -> None:
 def test_a_path_over_neighbours_names_each_number(make_record) -> None:
     rows = [
         {"neighbours": k, **{key: value for key, value in row.items() if key != "strength"}}
-        for k, row in zip((50, 20, 10, 5, 2, 1), make_record().history, strict=True)
+        for k, row in zip((50, 20, 10, 5, 2, 1), make_record().path, strict=True)
     ]
     with drawing():
         figure = draw_regularisation_path(rows, "neighbours", 5)

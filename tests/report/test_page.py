@@ -218,12 +218,12 @@ def test_size(make_record, thumbnails) -> None:
 
 def test_a_path_over_neighbours_is_told_in_its_own_words(make_record, thumbnails) -> None:
     record = make_record()
-    rows = [{"neighbours": k, **row} for k, row in zip((50, 20, 10, 5, 2, 1), record.history, strict=True)]
+    rows = [{"neighbours": k, **row} for k, row in zip((50, 20, 10, 5, 2, 1), record.path, strict=True)]
     for row in rows:
         del row["strength"]
     choice = {"rule": "by validation", "neighbours": 10, "temperature": 0.7}
 
-    report = render_report(make_record(history=rows, result={**record.result, "choice": choice}), thumbnails)
+    report = render_report(make_record(path=rows, result={**record.result, "choice": choice}), thumbnails)
 
     assert "Loss and accuracy at 6 numbers of neighbours; 10 was chosen." in report.html
     assert "regularisation_path.png" in report.figures

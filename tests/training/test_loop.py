@@ -5,7 +5,8 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import RunError, TrainingError
+from headstart.heads import LinearHead
 from headstart.recipes import Recipe, load_recipe
 from headstart.training import backward
 from headstart.training.interruption import Interruption
@@ -145,6 +147,96 @@ def test_batch_norms_in_eval_keep_their_statistics_bit_for_bit() -> None:
     assert not torch.equal(kept["0.1.weight"], before["1.weight"])  # scale and shift are trained
 
 
+@dataclass
+class Recording:
+    """Stored rows, and a record of which were asked for in each epoch, step by step."""
+
+    images: Tensor
+    asked: dict[int | None, list[Tensor]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def session(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def inputs(self, rows: Tensor, epoch: int | None) -> Tensor:
+        self.asked.setdefault(epoch, []).append(rows.clone())
+        return self.images[rows]
+
+
+def clusters(n: int, seed: int, *, classes: int = 5, width: int = 24) -> Examples:
+    """Overlapping clusters of features."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (n,), generator=generator)
+    centres = torch.randn(classes, width, generator=torch.Generator().manual_seed(9))
+    features = centres[labels] + 1.5 * torch.randn(n, width, generator=generator)
+    return Examples(source=Recording(features), labels=labels)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("batch", [16, 50, 1000])  # none divides 230: the last step has fewer
+def test_a_head_on_stored_features_goes_as_in_an_ordinary_loop(batch: int, optimizer: str) -> None:
+    train, held_out = clusters(230, 0), clusters(90, 1)
+    before = train.source.images.clone()
+    recipe = replace(
+        load_recipe("probe"), optimizer=optimizer, epochs=12, batch_size=batch, lr=0.01, weight_decay=0.1
+    )
+    head = nn.Linear(24, 5)
+    layer = nn.Linear(24, 5)
+    layer.load_state_dict(head.state_dict())
+
+    result = train_network(
+        nn.Identity(), head, train, replace(recipe, keep="last"), validation=held_out, seed=3
+    )
+
+    groups = [{"params": [layer.weight], "weight_decay": 0.1}, {"params": [layer.bias], "weight_decay": 0.0}]
+    ordinary = {
+        "sgd": partial(torch.optim.SGD, momentum=recipe.momentum),
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }[optimizer](groups, lr=0.01, foreach=False)
+    for epoch in result.history:
+        # Before the first step, the loop looks at one row to see what it has got.
+        steps = [rows for rows in train.source.asked[epoch.number - 1] if len(rows) > 1]
+        assert torch.cat(steps).sort().values.equal(torch.arange(230))
+        losses, right = 0.0, 0
+        for rows in steps:
+            logits = layer(before[rows])
+            loss = nn.functional.cross_entropy(logits, train.labels[rows])
+            ordinary.zero_grad()
+            loss.backward()
+            ordinary.step()
+            losses += loss.item() * len(rows)
+            right += int((logits.argmax(1) == train.labels[rows]).sum())
+        with torch.no_grad():
+            logits = layer(held_out.source.images)
+        assert epoch.train_loss == pytest.approx(losses / 230, abs=1e-5)
+        assert epoch.train_accuracy == right / 230
+        loss = nn.functional.cross_entropy(logits, held_out.labels)
+        assert epoch.validation_loss == pytest.approx(float(loss), abs=1e-5)
+        assert epoch.validation_accuracy == float((logits.argmax(1) == held_out.labels).double().mean())
+    torch.testing.assert_close(head.weight, layer.weight, atol=1e-5, rtol=1e-4)
+    assert torch.equal(train.source.images, before)
+    assert not torch.equal(torch.cat(train.source.asked[1]), torch.cat(train.source.asked[2]))
+
+
+def test_the_small_steps_of_a_head_take_one_thread() -> None:
+    seen = []
+    watch = Watch(step=lambda *_, **__: seen.append(torch.get_num_threads()))
+    recipe = replace(RECIPE, epochs=1, batch_size=30)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        trained(recipe, watch=watch)
+        trained(recipe, parts=(nn.Flatten(), nn.Linear(K * SIDE * SIDE, K)), watch=watch)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+    assert seen == [2, 1]
+
+
 class KilledError(Exception):
     pass
 
@@ -205,6 +297,20 @@ def test_an_interruption_is_saved_within_the_epoch(tmp_path: Path, n: int) -> No
     assert [e.train_loss for e in resumed.history] == pytest.approx(
         [e.train_loss for e in undisturbed.history], abs=0
     )
+
+
+def test_progress_within_an_epoch_counts_what_was_done_before_an_interruption(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    watch = Watch(
+        checkpoint=tmp_path / "checkpoint", step=lambda done, total, **_: told.append((done, total))
+    )
+    interruption = Interruption()
+    stop = stop_at(2, lambda: interruption.receive(signal.SIGINT, None))
+    trained(stop_after=1, watch=replace(watch, step=stop, interruption=interruption))
+
+    trained(stop_after=1, watch=watch)
+
+    assert told == [(24, 30), (30, 30)]
 
 
 def test_an_interrupted_training_keeps_the_best_so_far() -> None:
@@ -303,3 +409,9 @@ def test_what_draws_or_mixes_images_is_trained_on_whole_batches(
     monkeypatch.setattr(backward, "Pieces", None)  # would not do
 
     assert trained(replace(RECIPE, batch_norm=batch_norm), parts=network(dropout))[0].complete
+
+
+def test_dense_layers_alone_take_the_whole_batch_even_of_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backward, "Pieces", None)  # would not do
+
+    assert trained(parts=(nn.Identity(), LinearHead(K * SIDE * SIDE, K)))[0].complete

@@ -1,5 +1,6 @@
 """`headstart probe`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from headstart.errors import ConfigError
 
 if TYPE_CHECKING:
     from headstart.jobs import Probe
-    from headstart.training.epochs import Epoch
+    from headstart.training import Epoch
 
 
 def probe(
@@ -32,34 +33,24 @@ def probe(
 
     options = options if options is not None else ProbeConfig()  # which says what is missing
 
-    def report(epoch: "Epoch") -> None:
-        out.print(_epoch_line(epoch, options.epochs))
+    def report(epoch: "Epoch", epochs: int) -> None:
+        out.print(_epoch_line(epoch, epochs))
 
-    training_file, validation_file = _files(options, out_folder, store)
-    found = probe_files(
-        training_file,
-        validation_file,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        report=report,
-    )
+    found = probe_files(_with_files(options, out_folder, store), report=report)
     for warning in found.warnings:
         show_note(warning)
     _show(found)
     return 0
 
 
-def _files(
-    options: ProbeConfig, out_folder: Path | None, store: Path | None
-) -> tuple[str | Path, str | Path]:
-    """The two files of features, extracted where there are only photos."""
-    if options.training_file is not None and options.validation_file is not None:
+def _with_files(options: ProbeConfig, out_folder: Path | None, store: Path | None) -> ProbeConfig:
+    """The options with two files of features, extracted where there are only photos."""
+    if not options.data:
         if out_folder is not None:
             raise ConfigError(
                 "--out is for the files that are made of DATA; nothing is written of two given files."
             )
-        return options.training_file, options.validation_file
+        return options
     if out_folder is None:
         raise ConfigError("Where are the two files of features to be written?\nGive a folder: --out FOLDER.")
     from headstart.jobs import extract_bottleneck
@@ -67,11 +58,11 @@ def _files(
     with extraction_bar() as bar, download_bar() as downloads:
         made = extract_bottleneck(options, out_folder, store=store, progress=bar, downloads=downloads)
     show_extracted(made)
-    training_file, validation_file = (file.path for file in made.files)
-    return training_file, validation_file
+    training_file, validation_file = (str(file.path) for file in made.files)
+    return replace(options, data="", training_file=training_file, validation_file=validation_file)
 
 
-def _epoch_line(epoch: "Epoch", epochs: int | None) -> str:
+def _epoch_line(epoch: "Epoch", epochs: int) -> str:
     """As Keras prints it."""
     return (
         f"Epoch {epoch.number}/{epochs} - loss: {epoch.train_loss:.4f} - acc: {epoch.train_accuracy:.4f} - "
@@ -88,11 +79,13 @@ def _show(found: "Probe") -> None:
     )
     if found.epochs:
         last, seconds = found.epochs[-1], sum(epoch.seconds for epoch in found.epochs)
-        best = max(found.epochs, key=lambda epoch: epoch.validation_accuracy)
+        right = [
+            epoch.validation_accuracy or 0.0 for epoch in found.epochs
+        ]  # none is None: all are validated
         out.print(
-            f"epochs    acc {percent(last.train_accuracy)}, val_acc {percent(last.validation_accuracy)}, "
+            f"epochs    acc {percent(last.train_accuracy)}, val_acc {percent(right[-1])}, "
             f"val_loss {last.validation_loss:.4f} after {last.number} epochs, {seconds:.1f} s "
-            f"(highest val_acc {percent(best.validation_accuracy)}, epoch {best.number}: "
+            f"(highest val_acc {percent(max(right))}, epoch {right.index(max(right)) + 1}: "
             "a choice made on validation, so too high)"
         )
     low, high = scores.accuracy_ci95

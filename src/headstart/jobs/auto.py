@@ -23,12 +23,12 @@ from headstart.jobs.epochs import (
     with_precision,
 )
 from headstart.jobs.inputs import Inputs, open_inputs
-from headstart.jobs.probing import ViewedFeatures, fit_probe, head_of, load_views, probe_photos
+from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, soft_head
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import decide_flips, for_prefix, start_of
 from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
 from headstart.recipes import Recipe, read_recipe
-from headstart.training import Epoch, FittedHead
+from headstart.training import Epoch
 from headstart.views import ORIGINAL
 
 Rows = NDArray[np.int64]
@@ -46,7 +46,8 @@ _CURVE_EPOCHS, _CURVE_STEPS = 25, 2000
 def auto(work: Work) -> Outcome:
     """Probe, then fine-tune from the probe's head, and keep the better of the two.
 
-    What the clock decides (precision, number of epochs) is noted in the run's options.
+    What the clock decides (precision, number of epochs) is noted in the run's options, and the bound on time is taken
+    out of them, so that repeating the run does the same however fast the machine is then.
     """
     probe = probe_photos(work, work.backbone.cut(work.config.layer), (ORIGINAL,), "linear")
     work.interim(probe.classifier)
@@ -58,6 +59,8 @@ def auto(work: Work) -> Outcome:
         f"{len(probe.held_out.rows)} held-out images. It can be used from now on."
     )
     probe = replace(probe, history=_curves(work))
+    if work.config.stop_after == 0:
+        return _chosen(probe, "no epoch of fine-tuning was asked for")
     tuning = _Tuning.prepare(work).plan()
     if tuning is None:
         return _chosen(probe, "there was no time for an epoch of fine-tuning")
@@ -72,7 +75,8 @@ def _curves(work: Work) -> list[tuple[str, Epoch]]:
     recipe = read_recipe(TrainConfig(work.config.data), technique="probe")
     steps = math.ceil(len(work.data.rows("train")) / recipe.batch_size)
     recipe = replace(recipe, epochs=min(_CURVE_EPOCHS, max(1, _CURVE_STEPS // steps)))
-    quiet = replace(work, observers=Observers(), config=replace(work.config, stop_after=None))
+    config = replace(work.config, stop_after=None, precision="float32")
+    quiet = replace(work, observers=Observers(), config=config)
     end = work.backbone.cut(work.config.layer)
     head = new_linear_head(math.prod(end.shape), len(work.data.dataset.classes), seed=work.config.seed)
     trainee = make_trainee(quiet, start=end, end=end, head=head)
@@ -86,15 +90,13 @@ class _Tuning:
     Attributes:
         work: with a network of that size, which is copied for each training.
         recipe: as the options have it; how many epochs there is time for is seen later.
-        features: at the head's cut.
-        fitted: the probe on them, which the heads come from.
+        features: at the head's cut, which heads to start from are fitted to.
         inputs: of the training.
     """
 
     work: Work
     recipe: Recipe
     features: ViewedFeatures
-    fitted: FittedHead
     inputs: Inputs
 
     @classmethod
@@ -104,15 +106,20 @@ class _Tuning:
         start = start_of(work)
         recipe = decide_flips(work, for_prefix(work, read_recipe(work.config, technique="lp-ft"), start))
         features = load_views(work, work.backbone.cut(work.config.layer), (ORIGINAL,))
-        fitted, _ = fit_probe(work, features, "linear")
         inputs = open_inputs(work, recipe, start=start)
-        return cls(work=work, recipe=recipe, features=features, fitted=fitted, inputs=inputs)
+        return cls(work=work, recipe=recipe, features=features, inputs=inputs)
 
     @property
     def folds(self) -> int:
         """In how many folds fine-tuning is judged; 0 where there is a validation part."""
         record = self.work.data.record
         return min(record.folds, _MOST_FOLDS) if record.choice == "cross-validation" else 0
+
+    @property
+    def epochs(self) -> int:
+        """How many there are to be."""
+        planned = self.recipe.rates().epochs
+        return min(planned, self.work.config.stop_after or planned)
 
     def plan(self) -> "_Tuning | None":
         """The same with as many epochs as there is time for; None where there is not even time for one."""
@@ -125,47 +132,60 @@ class _Tuning:
         return replace(self, work=work)._in_time(speed)
 
     def _in_time(self, speed: float) -> "_Tuning | None":
-        config, data = self.work.config, self.work.data
+        work, data = self.work, self.work.data
         per_epoch = (len(data.rows("train")) + _JUDGING * len(data.rows("val"))) / speed * _SPARE
         per_epoch *= max(1, self.folds)  # each fold leaves out its share; the last training has all
-        epochs = self.recipe.rates().epochs
-        if config.time is not None:
-            left = self.work.began + parse_duration(config.time) - time.monotonic()
+        epochs = self.epochs
+        if work.config.time is not None:
+            left = work.began + parse_duration(work.config.time) - time.monotonic()
             epochs = min(epochs, int(left / per_epoch))
+            work.decide("time", None)
             if epochs < 1:
-                self.work.observers.tell(
+                work.observers.tell(
                     f"An epoch of fine-tuning takes about {_duration(per_epoch)}, and {_duration(max(left, 0))} are "
                     "left: the probe is kept."
                 )
+                work.decide("stop_after", 0)
                 return None
-        self.work.observers.tell(
-            f"Fine-tuning {epochs} epochs at {self.work.backbone.preprocess.size} pixels takes about "
+        work.observers.tell(
+            f"Fine-tuning {epochs} epochs at {work.backbone.preprocess.size} pixels takes about "
             f"{_duration(epochs * per_epoch)}. Ctrl-C ends it and keeps the best so far."
         )
-        if epochs == self.recipe.rates().epochs:
-            return self
-        self.work.decide("epochs", epochs)
-        return replace(self, recipe=replace(self.recipe, epochs=epochs))
+        return self if epochs == self.epochs else self._shortened(epochs)
+
+    def _shortened(self, epochs: int) -> "_Tuning":
+        """The same with fewer epochs: on a curve as a whole, from a list of learning rates the first ones."""
+        if self.recipe.schedule in ("cosine", "constant"):
+            self.work.decide("epochs", epochs)
+            return replace(self, recipe=replace(self.recipe, epochs=epochs))
+        self.work.decide("stop_after", epochs)
+        return replace(self, work=replace(self.work, config=replace(self.work.config, stop_after=epochs)))
 
     def against(self, probe: Outcome) -> Outcome:
         """Fine-tune, and keep what is better on images that neither has seen."""
         if self.folds:
             return self._against_by_folds(probe)
-        tuned = self._train(keeps_best=True)
+        tuned = self._train()
         if tuned is None:
-            return _chosen(probe, "fine-tuning was ended before its first epoch was over")
+            return self._ended(probe, "before its first epoch was over")
         return _better(self.work, probe, tuned, tuned.held_out)
 
     def _against_by_folds(self, probe: Outcome) -> Outcome:
         """Judge fine-tuning out of fold; where it wins, train on all of train."""
         held_out = self._out_of_fold()
         if held_out is None:
-            return _chosen(probe, "fine-tuning was ended before it was judged")
+            return self._ended(probe, "before it was judged")
         if not _wins(self.work.data, probe, held_out):
             return _better(self.work, probe, None, held_out)
-        tuned = self._train(keeps_best=False)
-        assert tuned is not None  # without `keeps_best` an interruption is raised
+        tuned = self._train()
+        if tuned is None:
+            return self._ended(probe, "before its last training was over")
         return _better(self.work, probe, replace(tuned, held_out=held_out), held_out)
+
+    def _ended(self, probe: Outcome, when: str) -> Outcome:
+        """The probe, where fine-tuning came to nothing, as it will when the run is repeated."""
+        self.work.decide("stop_after", 0)
+        return _chosen(probe, f"fine-tuning was ended {when}")
 
     def _out_of_fold(self) -> HeldOut | None:
         """What networks said of training images that they were not trained on; None where Ctrl-C came."""
@@ -196,18 +216,22 @@ class _Tuning:
     def _trainee(self, rows: Rows) -> tuple[Work, Trainee]:
         """A fresh copy of the network with a head that knows these images only."""
         work = replace(self.work, backbone=self.work.backbone.copy())
-        head = head_of(work, self.features, rows, self.fitted)
+        head = soft_head(work, self.features, rows)
         return work, make_trainee(
             work, start=start_of(work), end=work.backbone.cut(work.config.layer), head=head
         )
 
-    def _train(self, *, keeps_best: bool) -> Outcome | None:
-        """Train on train; None where Ctrl-C came before the first epoch was over."""
+    def _train(self) -> Outcome | None:
+        """Train on train; None where Ctrl-C came too early.
+
+        With a validation part each epoch is judged, and Ctrl-C or the clock may end it. What was judged by folds is
+        the training as a whole.
+        """
         start = time.perf_counter()
         fit, check = self.work.data.rows("train"), self.work.data.rows("val")
         work, trainee = self._trainee(fit)
         deadline = math.inf
-        if work.config.time is not None:
+        if work.config.time is not None and not self.folds:
             deadline = work.began + parse_duration(work.config.time)
         with self.inputs.source.session():
             trained = fit_by_epochs(
@@ -219,13 +243,13 @@ class _Tuning:
                 check=check,
                 checkpoint=work.checkpoint,
                 deadline=deadline,
-                keeps_best=keeps_best,
+                keeps_best=True,
             )
-        if len(trained.history) < self.recipe.rates().epochs:
-            work.decide("stop_after", max(1, len(trained.history)))
-        if not trained.history:
+        if not trained.history or (self.folds and not trained.complete):
             return None
-        outcome = outcome_of(
+        if len(trained.history) < self.epochs:
+            work.decide("stop_after", len(trained.history))
+        return outcome_of(
             work,
             self.recipe,
             trainee,
@@ -235,7 +259,6 @@ class _Tuning:
             check=check,
             seconds=time.perf_counter() - start,
         )
-        return replace(outcome, path=self.fitted, choice={**outcome.choice, "strength": self.fitted.value})
 
 
 def _at_photos_size(work: Work) -> Work:

@@ -6,7 +6,6 @@ import math
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,6 @@ from headstart.classifier import Classifier
 from headstart.jobs.inputs import Inputs
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
-from headstart.threads import one_thread
 from headstart.training import (
     Epoch,
     Trained,
@@ -36,9 +34,6 @@ from headstart.training import (
 )
 
 Rows = NDArray[np.int64]
-
-# Multiply-adds of a step, below which a second thread brings little on an idle machine and costs much on a busy one.
-_ONE_THREAD_PRODUCTS = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +58,6 @@ class Trainee:
     def phase(self) -> str:
         """What the training is called in the history: only a head's is a probe."""
         return "probe" if self.start is not None and self.start.name == self.end.name else "finetune"
-
-    def threads(self, recipe: Recipe) -> AbstractContextManager[None]:
-        """One thread for the small steps of a head."""
-        products = recipe.batch_size * sum(p.numel() for p in self.head.parameters())
-        small = self.phase == "probe" and products < _ONE_THREAD_PRODUCTS
-        return one_thread() if small else nullcontext()
 
 
 def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) -> Trainee:
@@ -134,7 +123,7 @@ def fit_by_epochs(
         if checkpoint is not None:
             work.note_history([(trainee.phase, epoch) for epoch in history])
 
-    with trainee.threads(recipe), noticed_interruptions() as interruption:
+    with noticed_interruptions() as interruption:
         trained = train_network(
             trainee.body,
             trainee.head,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.backbones import Cut
-from headstart.errors import ConfigError
 from headstart.jobs.probing import load_views
 from headstart.jobs.work import Work
 from headstart.recipes import Recipe
@@ -58,19 +57,10 @@ def views_of(recipe: Recipe) -> tuple[View, ...]:
 
 
 def open_inputs(work: Work, recipe: Recipe, *, start: Cut | None) -> Inputs:
-    """The inputs of a training that begins behind a cut, or at the pixels.
-
-    Raises:
-        ConfigError: the recipe varies images at random, and the prefix is frozen: its features are fixed.
-    """
+    """The inputs of a training that begins behind a cut, or at the pixels."""
     views = views_of(recipe)
     if start is None:
         source: Source = _pixels(work, recipe, views)
-    elif recipe.augment not in ("none", "six"):
-        raise ConfigError(
-            f"--augment {recipe.augment} varies the images from epoch to epoch, and with --from the layers before "
-            "it are frozen and their features stored.\nUse --augment six (stored views), or train from the pixels."
-        )
     elif work.stored:
         source = StoredSource(np.concatenate(load_views(work, start, views).arrays))
     else:

@@ -1,27 +1,29 @@
 """Probe features from files: the regularisation path, and beside it the usual epochs."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from headstart.config import ProbeConfig
 from headstart.datasets import stratified_folds
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 from headstart.features import FeatureTable, read_features
+from headstart.heads import new_linear_head
 from headstart.jobs.common import listing
 from headstart.metrics import Scores, score_predictions
-from headstart.training import FittedHead, fit_head
-from headstart.training.epochs import Epoch, train_epochs
+from headstart.recipes import Recipe, read_recipe
+from headstart.training import Epoch, Examples, FittedHead, StoredSource, Watch, fit_head, train_network
 
 _MOST_FOLDS = 5
 
-EpochReport = Callable[[Epoch], object]
-"""Told of each epoch as it ends."""
+EpochReport = Callable[[Epoch, int], object]
+"""Told of each epoch as it ends, and of how many there will be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,63 +73,80 @@ class Probe:
     warnings: tuple[str, ...]
 
 
-def probe(
-    training_file: str | os.PathLike[str],
-    validation_file: str | os.PathLike[str],
-    *,
-    epochs: int | None = None,
-    batch_size: int = 256,
-    seed: int = 0,
-    report: EpochReport | None = None,
-) -> Probe:
+def probe(config: ProbeConfig, *, report: EpochReport | None = None) -> Probe:
     """Train linear heads on one file of features and judge them on another.
 
     The head of the regularisation path is chosen honestly: its strength by cross-validation within the training
-    file; the validation file is read once, after the choice, and takes no part in the fit. With `epochs`, a softmax
-    layer is first trained as programs in Keras do (`training.train_epochs`), whose figures show the validation file
-    after each epoch.
+    file; the validation file is read once, after the choice, and takes no part in the fit. With epochs, a softmax
+    layer is first trained as programs in Keras do, whose figures show the validation file after each epoch.
 
     Args:
-        training_file: `.p`, `.npz`, `.parquet`, or a zip that holds one. Where it knows of splits, its train part.
-        validation_file: the same. Where it knows of splits, its val part, or where there is none, its test part.
-        epochs: how many epochs to train the usual way; None for none.
-        batch_size: images in a step of these epochs.
-        seed: of the folds, and of the epochs' weights and shuffles.
+        config: the two files (`.p`, `.npz`, `.parquet`, or a zip that holds one) and the options of the epochs. Where
+            the training file knows of splits, its train part is taken, and of the validation file its val part, or
+            where there is none, its test part.
         report: told of each epoch as it ends.
 
     Raises:
+        ConfigError: there are photos instead of files, or the schedule cannot be understood.
         DataError: a file cannot be read or used, or the two do not belong together.
+        TrainingError: the loss of the epochs is no longer a number.
     """
+    training_file, validation_file = config.training_file, config.validation_file
+    if training_file is None or validation_file is None:
+        raise ConfigError(
+            "A probe takes two files of features, and got photos.\nMake the files with `extract_bottleneck` first."
+        )
+    recipe = read_recipe(config)
     train = _part(read_features(training_file, part="train"), ("train",), training_file)
     held_out = _part(read_features(validation_file, part="validation"), ("val", "test"), validation_file)
     n_classes = _count_classes(train, held_out)
-    told = []
-    if epochs is not None:
-        for epoch in train_epochs(
-            train.features,
-            train.labels,
-            validation=(held_out.features, held_out.labels),
-            n_classes=n_classes,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-        ):
-            told.append(epoch)
-            if report is not None:
-                report(epoch)
-    path = _probe_path(train, held_out, n_classes, seed)
+    epochs: tuple[Epoch, ...] = ()
+    if recipe.rates().epochs:
+        epochs = _train_epochs(train, held_out, n_classes, recipe, config.seed, report)
+    path = _probe_path(train, held_out, n_classes, config.seed)
     return Probe(
         n_train=len(train),
         n_validation=len(held_out),
         n_classes=n_classes,
-        width=int(np.prod(train.features.shape[1:])),
-        epochs=tuple(told),
+        width=_width(train),
+        epochs=epochs,
         path=path,
         warnings=(*_doubts(train, held_out, n_classes), *_gap(path)),
     )
 
 
-def _part(table: FeatureTable, wanted: tuple[str, ...], file: str | os.PathLike[str]) -> FeatureTable:
+def _train_epochs(
+    train: FeatureTable,
+    held_out: FeatureTable,
+    n_classes: int,
+    recipe: Recipe,
+    seed: int,
+    report: EpochReport | None,
+) -> tuple[Epoch, ...]:
+    """Train a softmax layer; no weights are kept, so that the validation file chooses nothing."""
+    trained = train_network(
+        nn.Identity(),
+        new_linear_head(_width(train), n_classes, seed=seed),
+        _examples(train),
+        replace(recipe, keep="last"),
+        validation=_examples(held_out),
+        seed=seed,
+        watch=Watch(epoch=None if report is None else lambda history, epochs: report(history[-1], epochs)),
+    )
+    return trained.history
+
+
+def _examples(table: FeatureTable) -> Examples:
+    """The images of a table."""
+    return Examples(source=StoredSource(table.features), labels=torch.from_numpy(table.labels))
+
+
+def _width(table: FeatureTable) -> int:
+    """Values of one image's features."""
+    return int(np.prod(table.features.shape[1:]))
+
+
+def _part(table: FeatureTable, wanted: tuple[str, ...], file: str) -> FeatureTable:
     """The first wanted split that has images; everything where the file knows of no splits."""
     if table.splits is None or not any(table.splits):
         return table
@@ -135,12 +154,12 @@ def _part(table: FeatureTable, wanted: tuple[str, ...], file: str | os.PathLike[
     for split in wanted:
         if len(rows := np.flatnonzero(splits == split)):
             return table.subset(rows)
-    raise DataError(f"No image of {os.fspath(file)} stands in its {' or '.join(wanted)} part.")
+    raise DataError(f"No image of {file} stands in its {' or '.join(wanted)} part.")
 
 
 def _count_classes(train: FeatureTable, held_out: FeatureTable) -> int:
     """The number of classes, once the two files are known to belong together."""
-    widths = [int(np.prod(table.features.shape[1:])) for table in (train, held_out)]
+    widths = [_width(table) for table in (train, held_out)]
     if widths[0] != widths[1]:
         raise DataError(
             f"The training features have {widths[0]:,} values an image, the validation features {widths[1]:,}.\n"

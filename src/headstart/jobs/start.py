@@ -1,14 +1,23 @@
 """Where a run starts from: pretrained weights, random ones, or an earlier run's classifier (`--init RUN`)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from torch import nn
 
-from headstart.backbones import Backbone
+from headstart.backbones import Backbone, NativeHead
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.errors import ConfigError
+from headstart.heads import LinearHead, MlpHead
 from headstart.jobs.images import load_backbone_of
+
+# The heads that can be trained further.
+_KINDS: Final[Mapping[str, type[nn.Module]]] = MappingProxyType(
+    {"native": NativeHead, "linear": LinearHead, "mlp": MlpHead}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +36,17 @@ class Start:
     layer: str | None = None
     classes: tuple[str, ...] = ()
 
-    def head_for(self, classes: tuple[str, ...], layer: str) -> nn.Module | None:
-        """The earlier head, where it names the same classes and stands on the same features."""
-        return self.head if (classes, layer) == (self.classes, self.layer) else None
+    def head_for(self, classes: tuple[str, ...], layer: str, kind: str | None) -> nn.Module | None:
+        """The earlier head, where it names the same classes, stands on the same features and can be trained.
+
+        Args:
+            classes: the names.
+            layer: canonical name of the cut.
+            kind: native, linear or mlp; None where any will do.
+        """
+        kinds = tuple(_KINDS.values()) if kind is None else (_KINDS[kind],)
+        fits = (classes, layer) == (self.classes, self.layer) and isinstance(self.head, kinds)
+        return self.head if fits else None
 
 
 def load_start(config: TrainConfig) -> Start:

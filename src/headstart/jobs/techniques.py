@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from headstart.backbones import Cut
-from headstart.errors import ConfigError
 from headstart.heads import MlpHead, new_linear_head
 from headstart.jobs.epochs import make_trainee, train_by_epochs
 from headstart.jobs.flips import judge_flips
 from headstart.jobs.inputs import open_inputs, views_of
-from headstart.jobs.probing import fit_probe, head_of, load_views, probe_photos
+from headstart.jobs.probing import load_views, probe_photos, soft_head
 from headstart.jobs.work import Outcome, Work
 from headstart.recipes import Recipe
 from headstart.training import HeadKind
@@ -30,10 +29,6 @@ def probe(work: Work, recipe: Recipe) -> Outcome:
     solved_for = recipe.head in ("linear", "ridge", "knn")
     if solved_for and not _has_epochs(recipe):
         return probe_photos(work, end, views_of(recipe), cast(HeadKind, recipe.head))
-    if recipe.head in ("ridge", "knn"):
-        raise ConfigError(
-            f"A {recipe.head} head is solved for, without epochs.\nLeave out --epochs and --schedule."
-        )
     if not _has_epochs(recipe):
         recipe = replace(recipe, epochs=_EPOCHS_OF_A_HEAD)
     trainee = make_trainee(work, start=end, end=end, head=new_head(work, recipe, end))
@@ -63,19 +58,11 @@ def scratch(work: Work, recipe: Recipe) -> Outcome:
 
 def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
-    if recipe.head != "linear":
-        raise ConfigError(
-            f"lp-ft starts from a linear head, not {recipe.head}.\nUse --head linear, or finetune."
-        )
     start, end = start_of(work), end_of(work, recipe)
     recipe = decide_flips(work, for_prefix(work, recipe, start))
-    features = load_views(work, end, (ORIGINAL,))
-    fitted, _ = fit_probe(work, features, "linear")
-    head = head_of(work, features, work.data.rows("train"), fitted)
+    head = soft_head(work, load_views(work, end, (ORIGINAL,)), work.data.rows("train"))
     trainee = make_trainee(work, start=start, end=end, head=head)
-    inputs = open_inputs(work, recipe, start=start)
-    outcome = train_by_epochs(work, recipe, trainee, inputs)
-    return replace(outcome, path=fitted, choice={**outcome.choice, "strength": fitted.value})
+    return train_by_epochs(work, recipe, trainee, open_inputs(work, recipe, start=start))
 
 
 TECHNIQUES: Mapping[str, Callable[[Work, Recipe], Outcome]] = MappingProxyType(
@@ -95,28 +82,29 @@ def end_of(work: Work, recipe: Recipe) -> Cut:
 
 
 def new_head(work: Work, recipe: Recipe, end: Cut) -> nn.Module:
-    """The head that the training starts from."""
-    if (earlier := work.start.head_for(work.data.dataset.classes, end.name)) is not None:
-        return earlier
+    """The head that the training starts from: an earlier run's where there is one that fits, else a new one."""
+    if not work.config.reinit and work.start.head is not None:
+        earlier = work.start.head_for(work.data.dataset.classes, end.name, work.config.head)
+        if earlier is not None:
+            return earlier
+        work.observers.tell(
+            "The head is new: the earlier run's is of another kind, or for other classes or features."
+        )
     classes, seed = len(work.data.dataset.classes), work.config.seed
     if recipe.head == "native":
         return work.backbone.native_head(classes, seed=seed)
     width = int(torch.Size(end.shape).numel())
     if recipe.head == "mlp":
         return MlpHead(width, classes, seed=seed)
-    if recipe.head == "linear":
-        return new_linear_head(width, classes, seed=seed)
-    raise ConfigError(
-        f"A {recipe.head} head is solved for on frozen features.\nUse --head native, linear or mlp to train it further."
-    )
+    return new_linear_head(width, classes, seed=seed)
 
 
 def decide_flips(work: Work, recipe: Recipe) -> Recipe:
     """The recipe with the question answered whether training images are mirrored."""
-    if recipe.augment in ("none", "six"):
-        return replace(recipe, flip="no")
     if recipe.flip != "auto":
         return recipe
+    if recipe.augment in ("none", "six"):
+        return replace(recipe, flip="no")
     found = judge_flips(work.data)
     verdict = "are mirrored at random" if found.safe else "are not mirrored"
     work.observers.tell(

@@ -18,6 +18,7 @@ from headstart.errors import DataError, UnreadableImageError
 from headstart.features import FeatureStore, measure_channels, measure_images
 from headstart.images import decode_image
 from headstart.jobs.auto import auto
+from headstart.jobs.checks import check_options
 from headstart.jobs.common import listing
 from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of
 from headstart.jobs.result import Judged, make_result
@@ -74,12 +75,13 @@ def train(
     listed = list_images_of(config, store, downloads)
     # All before the folder: a mistyped name costs nobody a run that is replaced.
     begun = load_start(config)
-    _check(config, begun.backbone)
+    check_options(config, begun.backbone)
     with ExitStack() as stack:
         features = stack.enter_context(_store_of(store, no_store=no_store))
         writer = stack.enter_context(new_run(config, listed.name, out, force=force))
         backbone, data = _read(listed, config, begun.backbone, features, observers)
         writer.begin()
+        config = writer.config
         work = Work(
             config=config,
             backbone=backbone,
@@ -116,14 +118,6 @@ def _resolved(config: TrainConfig) -> TrainConfig:
         device=choose_device(config.device),
         init=None if config.init is None else os.path.abspath(config.init),  # noqa: PTH100 - as a text
     )
-
-
-def _check(config: TrainConfig, backbone: Backbone) -> None:
-    """Names that are mistyped are found before anything is computed."""
-    recipe = read_recipe(config, technique="lp-ft" if config.recipe == "auto" else None)
-    backbone.cut("last" if recipe.head == "native" else config.layer)
-    if config.from_layer is not None:
-        backbone.cut_before(config.from_layer)
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from headstart.training.augment import Augmentation
 from headstart.training.calibration import calibrate_head
 from headstart.training.checkpoint import Epoch
-from headstart.training.epochs import train_epochs
 from headstart.training.interruption import noticed_interruptions
 from headstart.training.kinds import HeadKind
-from headstart.training.loop import Examples, StepProgress, Trained, Watch, network_logits, train_network
+from headstart.training.logits import network_logits
+from headstart.training.loop import Examples, StepProgress, Trained, Watch, train_network
 from headstart.training.pixels import Photos
 from headstart.training.probe import FittedHead, PathPoint, fit_head
 from headstart.training.sources import ComputedSource, PixelSource, Source, StoredSource, SubsetSource
@@ -34,6 +34,5 @@ __all__ = [
     "images_per_second",
     "network_logits",
     "noticed_interruptions",
-    "train_epochs",
     "train_network",
 ]

@@ -20,7 +20,8 @@ LossOf = Callable[[Tensor, Tensor], Tensor]
 """From logits (b, K) float32 and labels (b,) to their share of the batch's loss."""
 
 # Fixed, whatever the number of cores: the order of sums, and with it the bits, do not depend on it.
-_PIECE = 8
+PIECE = 8
+"""Images that a thread works on at once."""
 
 
 class Backward(Protocol):
@@ -36,13 +37,15 @@ class WholeBatch:
 
     def __init__(self, model: nn.Module, machine: Machine) -> None:
         self._model, self._machine = model, machine
+        self._parameters = list(model.parameters())
 
     def __call__(self, inputs: Tensor, labels: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
         """See `Backward`."""
         with self._machine.autocast():
             logits = self._model(inputs)
         loss = loss_of(logits.float(), labels)
-        self._model.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), _right(logits, labels)
 
@@ -64,8 +67,8 @@ class Pieces:
             gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
             return loss.detach(), _right(logits, labels[rows]), gradients
 
-        starts = range(0, len(inputs), _PIECE)
-        done = self._pool.map(piece, [slice(start, start + _PIECE) for start in starts])
+        starts = range(0, len(inputs), PIECE)
+        done = self._pool.map(piece, [slice(start, start + PIECE) for start in starts])
         loss, right, gradients = next(done)
         for more_loss, more_right, more in done:
             loss, right = loss + more_loss, right + more_right
@@ -89,17 +92,22 @@ def open_backward(model: nn.Module, machine: Machine, example: Tensor) -> Iterat
         machine: where.
         example: (b, ...) a few inputs.
     """
-    in_pieces = (
-        machine.device.type == "cpu"
-        and example.ndim == 4
-        and not _mixes(model)
-        and not _draws(model, example)
-    )
-    if not in_pieces:
+    if not suits_pieces(model, machine, example) or _mixes(model) or _draws(model, example):
         yield WholeBatch(model, machine)
         return
     with worker_pool() as pool:
         yield Pieces(model, machine, pool)
+
+
+def suits_pieces(model: nn.Module, machine: Machine, example: Tensor) -> bool:
+    """Whether pieces are faster: for maps on a CPU, but not where they are flattened and all layers are dense.
+
+    There each piece would go through all the weights again.
+    """
+    if machine.device.type != "cpu" or example.ndim != 4:
+        return False
+    layers = (m for m in model.modules() if next(m.parameters(recurse=False), None) is not None)
+    return not all(isinstance(layer, nn.Linear) for layer in layers)
 
 
 @contextmanager

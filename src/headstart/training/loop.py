@@ -8,6 +8,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,9 +20,11 @@ from torch.nn import functional as F
 from headstart.errors import RunError, TrainingError
 from headstart.recipes import Recipe
 from headstart.runtimes import freed_memory_kept
-from headstart.training.backward import Backward, WholeBatch, open_backward, worker_pool
+from headstart.threads import one_thread
+from headstart.training.backward import Backward, WholeBatch, open_backward
 from headstart.training.checkpoint import Checkpoint, Epoch, Progress, read_checkpoint, write_checkpoint
 from headstart.training.interruption import Interruption
+from headstart.training.logits import logits_of, placed
 from headstart.training.machine import Machine
 from headstart.training.optimisers import (
     keep_running_statistics,
@@ -32,8 +35,8 @@ from headstart.training.optimisers import (
 )
 from headstart.training.sources import Source
 
-_EVALUATION_BATCH = 64
-_PIECE = 8
+# Multiply-adds of a step, below which a second thread brings little on an idle machine and costs much on a busy one.
+_ONE_THREAD_PRODUCTS = 100_000_000
 
 
 class StepProgress(Protocol):
@@ -154,7 +157,7 @@ def train_network(
         watch=watch or Watch(),
     )
     # Dropout draws from torch's global generator: the caller gets it back as it was.
-    with freed_memory_kept(), torch.random.fork_rng():
+    with freed_memory_kept(), torch.random.fork_rng(), _threads(body, head, recipe):
         return training.run()
 
 
@@ -178,7 +181,8 @@ class _Training:
         watch: Watch,
     ) -> None:
         self.machine = Machine(device, precision)
-        self.model = _placed(body, head, self.machine)
+        self.model = placed(body, head, self.machine)
+        self.parameters = list(self.model.parameters())
         self.optimizer = make_optimizer(recipe, body, head, stages=stages)
         self.train, self.validation = train, validation
         self.recipe, self.schedule, self.epochs = recipe, recipe.rates(), epochs
@@ -213,14 +217,14 @@ class _Training:
         progress, start = self.progress, time.perf_counter()
         batches = self.batches(progress.epoch)
         self.learn()
-        rate = 0.0
+        rate, done = 0.0, sum(map(len, batches[: progress.step]))
         for step in range(progress.step, len(batches)):
             rate = self.schedule.rate(progress.epoch + step / len(batches))
             loss, right = self.run_step(batches[step], rate, step)
-            progress.step = step + 1
+            progress.step, done = step + 1, done + len(batches[step])
             progress.loss += loss * len(batches[step])
             progress.right += right
-            self.tell_step(sum(map(len, batches[: step + 1])))
+            self.tell_step(done)
             if self.watch.interruption:
                 progress.seconds += time.perf_counter() - start
                 return False
@@ -231,24 +235,25 @@ class _Training:
 
     def run_step(self, rows: Tensor, rate: float, step: int) -> tuple[float, int]:
         """One step on a batch: its mean loss, and how many were right, before it."""
-        torch.manual_seed(derived_seed(self.seed, self.progress.epoch, step))
+        self.machine.seed(derived_seed(self.seed, self.progress.epoch, step))
         set_rate(self.optimizer, rate)
         own = self.machine.share(rows)
         inputs = self.train.source.inputs(own, self.progress.epoch).to(self.machine.device)
         labels = self.train.labels[own].to(self.machine.device)
-        weight = self.weight(self.train.labels[rows])
+        weight = self.weight(rows)
         loss, right = self.backward(inputs, labels, lambda logits, y: self.summed_loss(logits, y) / weight)
-        self.machine.add_gradients(self.model.parameters())
+        self.machine.add_gradients(self.parameters)
         if self.recipe.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimizer.step()
-        value = self.machine.total(loss).item()
+        # Both at once: each value that Python looks at makes it wait for a GPU.
+        value, n_right = self.machine.total(torch.stack([loss, right])).tolist()
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss became {value} in epoch {self.progress.epoch + 1}, step {step + 1}, at a learning rate of "
                 f"{rate:.2g}.\nTry a lower one: --lr {rate / 10:.1g}."
             )
-        return value, int(self.machine.total(right))
+        return value, int(n_right)
 
     def summed_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy of some images, added up."""
@@ -260,9 +265,11 @@ class _Training:
             reduction="sum",
         )
 
-    def weight(self, labels: Tensor) -> float:
+    def weight(self, rows: Tensor) -> float:
         """What images count together."""
-        return len(labels) if self.class_weights is None else float(self.class_weights.cpu()[labels].sum())
+        if self.class_weights is None:
+            return len(rows)
+        return float(self.class_weights.cpu()[self.train.labels[rows]].sum())
 
     def end_epoch(self, rate: float, logits: Tensor | None, trained: float, seconds: float) -> None:
         """Note the epoch's figures, and its weights where they are the best so far."""
@@ -330,7 +337,7 @@ class _Training:
 
     def logits(self, examples: Examples) -> Tensor:
         """Logits (n, K) float32 of images as they are, by the weights of this moment."""
-        return _logits(self.model, examples.source, self.machine)
+        return logits_of(self.model, examples.source, self.machine, batch_size=self.recipe.batch_size)
 
     def tell_step(self, done: int) -> None:
         """Progress within the epoch."""
@@ -370,40 +377,11 @@ class _Training:
         self.best, self.progress = saved.part("best"), saved.progress
 
 
-def network_logits(
-    body: nn.Module, head: nn.Module, source: Source, *, device: str = "cpu", precision: str = "float32"
-) -> Tensor:
-    """What a network says of images as they are: logits (n, K) float32; the source's session is open."""
-    machine = Machine(device, precision)
-    model = _placed(body, head, machine)
-    with freed_memory_kept():
-        logits = _logits(model, source, machine)
-    model.cpu()
-    return logits
-
-
-def _placed(body: nn.Module, head: nn.Module, machine: Machine) -> nn.Module:
-    """Both as one, on the device; convolutions are fastest with the channels innermost, as pixels come."""
-    model: nn.Module = nn.Sequential(body, head).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
-
-
-def _logits(model: nn.Module, source: Source, machine: Machine) -> Tensor:
-    model.eval()
-
-    def judge(inputs: Tensor) -> Tensor:
-        with torch.inference_mode(), machine.autocast():
-            logits: Tensor = model(inputs)
-            return logits.float().cpu()
-
-    with worker_pool() as pool:
-        found: list[Tensor] = []
-        for rows in torch.split(torch.arange(len(source)), _EVALUATION_BATCH):
-            inputs = source.inputs(rows, None).to(machine.device)
-            # Small batches side by side use a CPU's cores better than one spread over them.
-            in_pieces = machine.device.type == "cpu" and inputs.ndim == 4
-            found += pool.map(judge, torch.split(inputs, _PIECE)) if in_pieces else [judge(inputs)]
-    return torch.cat(found)
+def _threads(body: nn.Module, head: nn.Module, recipe: Recipe) -> AbstractContextManager[None]:
+    """One thread for the small steps of a head alone."""
+    products = recipe.batch_size * sum(parameter.numel() for parameter in head.parameters())
+    alone = next(body.parameters(), None) is None
+    return one_thread() if alone and products < _ONE_THREAD_PRODUCTS else nullcontext()
 
 
 def derived_seed(seed: int, *numbers: int) -> int:

@@ -36,9 +36,19 @@ class Machine:
         """Whether it is this process that writes files."""
         return bool(self._state.is_main_process)
 
+    def seed(self, number: int) -> None:
+        """Let what is drawn from now on, as by dropout, follow from a number.
+
+        As `torch.manual_seed`, for the generators of this device alone: that one looks for all kinds of devices, which
+        takes as long as a step of a small head.
+        """
+        torch.default_generator.manual_seed(number)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(number)
+
     def share(self, rows: Tensor) -> Tensor:
         """This process' share of a batch's rows."""
-        return rows[self._state.process_index :: self.processes]
+        return rows if self.processes == 1 else rows[self._state.process_index :: self.processes]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Products in bfloat16, where that was asked for."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 import io
 import pickle
 import tarfile
@@ -477,9 +476,8 @@ def test_an_archive_knows_its_names() -> None:
 
 @pytest.mark.slow
 def test_training_on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> None:
-    job = importlib.import_module("headstart.jobs.train")
-    monkeypatch.setattr(job, "load_backbone_of", lambda config: tiny_backbone)
-    config = headstart.TrainConfig("digits", per_class=20)
+    monkeypatch.setattr("headstart.jobs.start.load_backbone_of", lambda config: tiny_backbone)
+    config = headstart.TrainConfig("digits", recipe="probe", per_class=20)
     run = headstart.train(config, out=tmp_path / "run", store=tmp_path / "store")
     assert run.config.data == "digits"
     assert run.result["classes"] == list("0123456789")
@@ -493,13 +491,26 @@ def test_training_on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tin
 def test_training_by_name_on_the_command_line(
     publish: Publish, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone
 ) -> None:
-    job = importlib.import_module("headstart.jobs.train")
-    monkeypatch.setattr(job, "load_backbone_of", lambda config: tiny_backbone)
+    monkeypatch.setattr("headstart.jobs.start.load_backbone_of", lambda config: tiny_backbone)
     photos = {
         f"flower_photos/{name}/{k}.jpg": photo(k) for k, name in enumerate(("daisy", "roses", "tulips") * 8)
     }
     publish("tf_flowers", tar_of(photos), classes=3, images=24)
-    assert main(["train", "tf_flowers", "--out", str(tmp_path / "run"), "--store", str(cache)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "tf_flowers",
+                "--recipe",
+                "probe",
+                "--out",
+                str(tmp_path / "run"),
+                "--store",
+                str(cache),
+            ]
+        )
+        == 0
+    )
     run = headstart.load_run(tmp_path / "run")
     assert run.config.data == "tf_flowers"
     assert (cache / "datasets" / "tf_flowers" / "flower_photos.tgz").is_file()
