@@ -1,11 +1,17 @@
 """What the tests of the jobs share."""
 
+import importlib
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from headstart.backbones import Backbone
 from headstart.config import ExtractConfig
+from headstart.report import RenderedReport
+
+DrawPhotos = Callable[..., Path]
 
 
 @pytest.fixture
@@ -18,3 +24,25 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> Backbone:
 
     monkeypatch.setattr("headstart.jobs.start.load_backbone_of", load)
     return tiny_backbone
+
+
+@pytest.fixture
+def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this test have an empty report: drawing one takes longer than training a tiny network."""
+    monkeypatch.setattr(
+        importlib.import_module("headstart.jobs.train"),
+        "render_report",
+        lambda *_: RenderedReport(html="", figures={}),
+    )
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Path:
+    """Photos of three classes, so few that choices are made by cross-validation; for reading only."""
+    return draw_photos(tmp_path_factory.mktemp("few") / "photos", per_class=6)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Path:
+    """Photos of three classes, enough for a validation part; for reading only."""
+    return draw_photos(tmp_path_factory.mktemp("many") / "photos", per_class=26)

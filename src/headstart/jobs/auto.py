@@ -23,12 +23,12 @@ from headstart.jobs.epochs import (
     with_precision,
 )
 from headstart.jobs.inputs import Inputs, open_inputs
-from headstart.jobs.probing import ViewedFeatures, fit_probe, head_of, load_views, probe_photos
+from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, soft_head
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import decide_flips, for_prefix, start_of
 from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
 from headstart.recipes import Recipe, read_recipe
-from headstart.training import Epoch, FittedHead
+from headstart.training import Epoch
 from headstart.views import ORIGINAL
 
 Rows = NDArray[np.int64]
@@ -90,15 +90,13 @@ class _Tuning:
     Attributes:
         work: with a network of that size, which is copied for each training.
         recipe: as the options have it; how many epochs there is time for is seen later.
-        features: at the head's cut.
-        fitted: the probe on them, which the heads come from.
+        features: at the head's cut, which heads to start from are fitted to.
         inputs: of the training.
     """
 
     work: Work
     recipe: Recipe
     features: ViewedFeatures
-    fitted: FittedHead
     inputs: Inputs
 
     @classmethod
@@ -108,9 +106,8 @@ class _Tuning:
         start = start_of(work)
         recipe = decide_flips(work, for_prefix(work, read_recipe(work.config, technique="lp-ft"), start))
         features = load_views(work, work.backbone.cut(work.config.layer), (ORIGINAL,))
-        fitted, _ = fit_probe(work, features, "linear")
         inputs = open_inputs(work, recipe, start=start)
-        return cls(work=work, recipe=recipe, features=features, fitted=fitted, inputs=inputs)
+        return cls(work=work, recipe=recipe, features=features, inputs=inputs)
 
     @property
     def folds(self) -> int:
@@ -219,7 +216,7 @@ class _Tuning:
     def _trainee(self, rows: Rows) -> tuple[Work, Trainee]:
         """A fresh copy of the network with a head that knows these images only."""
         work = replace(self.work, backbone=self.work.backbone.copy())
-        head = head_of(work, self.features, rows, self.fitted)
+        head = soft_head(work, self.features, rows)
         return work, make_trainee(
             work, start=start_of(work), end=work.backbone.cut(work.config.layer), head=head
         )
@@ -252,7 +249,7 @@ class _Tuning:
             return None
         if len(trained.history) < self.epochs:
             work.decide("stop_after", len(trained.history))
-        outcome = outcome_of(
+        return outcome_of(
             work,
             self.recipe,
             trainee,
@@ -262,7 +259,6 @@ class _Tuning:
             check=check,
             seconds=time.perf_counter() - start,
         )
-        return replace(outcome, path=self.fitted, choice={**outcome.choice, "strength": self.fitted.value})
 
 
 def _at_photos_size(work: Work) -> Work:

@@ -131,7 +131,7 @@ def _train_epochs(
         replace(recipe, keep="last"),
         validation=_examples(held_out),
         seed=seed,
-        watch=Watch(epoch=report),
+        watch=Watch(epoch=None if report is None else lambda history, epochs: report(history[-1], epochs)),
     )
     return trained.history
 

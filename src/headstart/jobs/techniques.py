@@ -13,7 +13,7 @@ from headstart.heads import MlpHead, new_linear_head
 from headstart.jobs.epochs import make_trainee, train_by_epochs
 from headstart.jobs.flips import judge_flips
 from headstart.jobs.inputs import open_inputs, views_of
-from headstart.jobs.probing import fit_probe, head_of, load_views, probe_photos
+from headstart.jobs.probing import load_views, probe_photos, soft_head
 from headstart.jobs.work import Outcome, Work
 from headstart.recipes import Recipe
 from headstart.training import HeadKind
@@ -60,13 +60,9 @@ def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
     start, end = start_of(work), end_of(work, recipe)
     recipe = decide_flips(work, for_prefix(work, recipe, start))
-    features = load_views(work, end, (ORIGINAL,))
-    fitted, _ = fit_probe(work, features, "linear")
-    head = head_of(work, features, work.data.rows("train"), fitted)
+    head = soft_head(work, load_views(work, end, (ORIGINAL,)), work.data.rows("train"))
     trainee = make_trainee(work, start=start, end=end, head=head)
-    inputs = open_inputs(work, recipe, start=start)
-    outcome = train_by_epochs(work, recipe, trainee, inputs)
-    return replace(outcome, path=fitted, choice={**outcome.choice, "strength": fitted.value})
+    return train_by_epochs(work, recipe, trainee, open_inputs(work, recipe, start=start))
 
 
 TECHNIQUES: Mapping[str, Callable[[Work, Recipe], Outcome]] = MappingProxyType(

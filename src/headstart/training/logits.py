@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.runtimes import freed_memory_kept
-from headstart.training.backward import PIECE, worker_pool
+from headstart.training.backward import PIECE, suits_pieces, worker_pool
 from headstart.training.machine import Machine
 from headstart.training.sources import Source
 
@@ -43,6 +43,6 @@ def logits_of(model: nn.Module, source: Source, machine: Machine, *, batch_size:
         for rows in torch.split(torch.arange(len(source)), max(batch_size, _LEAST_BATCH)):
             inputs = source.inputs(rows, None).to(machine.device)
             # Small batches side by side use a CPU's cores better than one spread over them.
-            in_pieces = machine.device.type == "cpu" and inputs.ndim == 4
+            in_pieces = suits_pieces(model, machine, inputs)
             found += pool.map(judge, torch.split(inputs, PIECE)) if in_pieces else [judge(inputs)]
     return torch.cat(found)
