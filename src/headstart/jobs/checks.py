@@ -17,7 +17,6 @@ _OF_EPOCHS = (
     "momentum",
     "weight_decay",
     "layer_decay",
-    "batch_size",
     "batch_norm",
     "label_smoothing",
     "clip",
@@ -25,7 +24,7 @@ _OF_EPOCHS = (
     "keep",
     "stop_after",
 )
-"""Options of a training step by step."""
+"""Options of a training step by step; without the batch size, which suits a machine more than a training."""
 
 
 def check_options(config: TrainConfig, backbone: Backbone) -> None:
