@@ -6,7 +6,7 @@ import pytest
 
 from headstart.config import TrainConfig
 from headstart.errors import ConfigError
-from headstart.recipes import RECIPES, load_recipe, read_recipe
+from headstart.recipes import RECIPES, expand_recipe, load_recipe, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,23 @@ def test_the_shipped_recipes_can_be_copied(name: str, tmp_path: Path) -> None:
 )
 def test_which_heads_are_solved_for(options: dict[str, str], solved: bool) -> None:
     assert read_recipe(TrainConfig("photos", **options)).is_solved_for is solved  # type: ignore[arg-type]
+
+
+def test_a_list_of_learning_rates_begins_with_its_first() -> None:
+    steps = read_recipe(TrainConfig("photos", recipe="finetune", schedule="3e-4:7, 3e-5:7"))
+    asked = read_recipe(TrainConfig("photos", recipe="finetune", schedule="3e-4:7, 3e-5:7", warmup=2.0))
+
+    assert steps.rates().rate(0) == 3e-4
+    assert asked.rates().rate(0) == 0
+
+
+def test_a_configuration_no_longer_needs_the_file_of_its_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('technique = "finetune"\nlr = 2e-4\nepochs = 3\n')
+    config = TrainConfig("photos", recipe=str(path), epochs=4)
+
+    expanded = expand_recipe(config)
+
+    assert read_recipe(expanded) == read_recipe(config)
+    assert expanded == TrainConfig("photos", recipe="finetune", lr=2e-4, epochs=4)
+    assert expand_recipe(expanded) is expanded

@@ -147,9 +147,10 @@ class _Tuning:
                 )
                 work.decide("stop_after", 0)
                 return None
+        kept = "the probe" if self.folds else "the best so far"
         work.observers.tell(
             f"Fine-tuning {epochs} epochs at {work.backbone.preprocess.size} pixels takes about "
-            f"{_duration(epochs * per_epoch)}. Ctrl-C ends it and keeps the best so far."
+            f"{_duration(epochs * per_epoch)}. Ctrl-C ends it and keeps {kept}."
         )
         return self if epochs == self.epochs else self._shortened(epochs)
 
@@ -315,6 +316,7 @@ def _better(work: Work, probe: Outcome, tuned: Outcome | None, held_out: HeldOut
         return chosen
     return replace(
         chosen,
+        path=probe.path,
         history=[*probe.history, *tuned.history],
         kept=tuned.kept,
         seconds={**probe.seconds, **tuned.seconds},

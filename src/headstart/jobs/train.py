@@ -31,7 +31,7 @@ from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES
 from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
-from headstart.recipes import read_recipe
+from headstart.recipes import expand_recipe, read_recipe
 from headstart.report import RunRecord, draw_thumbnail, render_report
 from headstart.runs import CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
 from headstart.runtimes import choose_device
@@ -117,7 +117,7 @@ def train(
 def _resolved(config: TrainConfig) -> TrainConfig:
     """The configuration with places and device that mean the same tomorrow."""
     return replace(
-        config,
+        expand_recipe(config),
         data=full_location(config.data),
         weights=full_weights(config.weights),
         device=choose_device(config.device),

@@ -6,6 +6,7 @@ from headstart.recipes.recipe import (
     Head,
     Recipe,
     Technique,
+    expand_recipe,
     load_recipe,
     read_recipe,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Technique",
+    "expand_recipe",
     "load_recipe",
     "parse_schedule",
     "read_recipe",

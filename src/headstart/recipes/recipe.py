@@ -1,7 +1,7 @@
 """The recipe: everything about a training that is not the photos, the network or the machine."""
 
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from headstart.config import ProbeConfig, TrainConfig, read_toml, require_known
 from headstart.errors import ConfigError
-from headstart.recipes.schedule import Schedule, parse_schedule
+from headstart.recipes.schedule import CURVES, Schedule, parse_schedule
 
 Technique = Literal["probe", "finetune", "lp-ft", "scratch"]
 Head = Literal["linear", "mlp", "ridge", "knn", "native"]
@@ -108,9 +108,25 @@ def read_recipe(config: TrainConfig | ProbeConfig, *, technique: str | None = No
     name = technique or (config.recipe if isinstance(config, TrainConfig) else "probe")
     values = _from_file(Path(name)) if name.endswith(".toml") else load_recipe(name).to_dict()
     own = {field.name: getattr(config, field.name, None) for field in fields(Recipe)}
+    if own["schedule"] is not None and own["schedule"] not in CURVES:
+        values["warmup"] = 0.0  # a list of learning rates says itself how it begins
     recipe = Recipe(**values | {key: value for key, value in own.items() if value is not None})
     recipe.rates()  # complains of a schedule that cannot be read
     return recipe
+
+
+def expand_recipe(config: TrainConfig) -> TrainConfig:
+    """The configuration with the options of a recipe's file written out, so that it no longer needs the file.
+
+    Raises:
+        ConfigError: the file cannot be read or has bad values.
+    """
+    if not config.recipe.endswith(".toml"):
+        return config
+    values = read_recipe(config).to_dict()
+    usual = load_recipe(values["technique"]).to_dict()
+    own = {key: value for key, value in values.items() if value != usual[key]}
+    return replace(config, recipe=values["technique"], **own)
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from headstart.errors import ConfigError
 _STEP = re.compile(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*:\s*(\d+)\s*", re.ASCII | re.IGNORECASE)
 
 
+CURVES = ("cosine", "constant")
+"""Schedules that take their learning rate and number of epochs from elsewhere."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The learning rate over a training.
@@ -61,7 +65,7 @@ def parse_schedule(text: str, *, lr: float, epochs: int, warmup: float) -> Sched
     Raises:
         ConfigError: it is none of these.
     """
-    if text in ("cosine", "constant"):
+    if text in CURVES:
         return Schedule(rates=((lr, epochs),), cosine=text == "cosine", warmup=warmup)
     matches = [_STEP.fullmatch(step) for step in text.split(",")]
     rates = tuple((float(match[1]), int(match[2])) for match in matches if match is not None)

@@ -124,9 +124,9 @@ def _charts(record: RunRecord, found: _Findings) -> dict[str, tuple[Figure, str]
             f"Share of right answers in each class, {from_worst}. The table of classes has the numbers.",
         ),
     }
-    if record.path:
-        choice = record.result["choice"]
-        swept = "strength" if "strength" in choice else "neighbours"
+    choice = record.result["choice"]
+    swept = next((name for name in figures.SWEPT if name in choice), None)
+    if record.path and swept is not None:  # none was chosen where fine-tuning was kept instead
         charts["regularisation_path"] = (
             figures.draw_regularisation_path(record.path, swept, choice[swept]),
             f"Loss and accuracy at {len(record.path)} {figures.SWEPT[swept]}; {choice[swept]:.2g} was chosen.",
