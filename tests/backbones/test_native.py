@@ -37,7 +37,7 @@ def test_every_family_has_its_own_classifier_for_other_classes(name: str) -> Non
     size, kinds = KINDS[name]
     backbone = load_backbone(name, weights="none", size=size)
     last = backbone.cut("last")
-    head = backbone.native_head(5, seed=1)
+    head = backbone.native_head(5, seed=1).part
     assert [type(each).__name__ for each in leaves(head)] == kinds
     with torch.no_grad():
         assert head(torch.randn(2, *last.shape)).shape == (2, 5)
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_weights_and_torchs_generator_is_kept(tiny_
 
 
 def test_as_many_classes_as_before_and_the_old_weights_are_the_network(tiny_backbone: Backbone) -> None:
-    head = tiny_backbone.native_head(10, seed=1)
+    head = tiny_backbone.native_head(10, seed=1).part
     _, suffix = tiny_backbone.split(tiny_backbone.cut("last"))
     head.load_state_dict(suffix.state_dict())
     x = torch.randn(4, *tiny_backbone.cut("last").shape)
@@ -82,7 +82,7 @@ def squeezenet() -> Backbone:
 
 
 def test_squeezenets_drops_out_in_training_only(squeezenet: Backbone) -> None:
-    head = squeezenet.native_head(5, seed=0)
+    head = squeezenet.native_head(5, seed=0).part
     x = torch.rand(4, *squeezenet.cut("last").shape)
     assert not head.training
     assert torch.equal(run(head, x), run(head, x))
@@ -94,7 +94,7 @@ def test_squeezenets_drops_out_in_training_only(squeezenet: Backbone) -> None:
 
 
 def test_squeezenets_is_drawn_as_its_authors_do(squeezenet: Backbone) -> None:
-    state = squeezenet.native_head(500, seed=0).state_dict()
+    state = squeezenet.native_head(500, seed=0).part.state_dict()
     assert state["classifier.1.weight"].std().item() == pytest.approx(0.01, rel=0.02)
     assert not state["classifier.1.bias"].any()
 
@@ -121,7 +121,7 @@ def test_a_classifier_that_is_no_classifier_of_these_classes_is_refused(tiny_bac
 def test_squeezenets_own_weights_go_through_a_classifier_made_anew(shared: Path) -> None:
     file = shared / "weights" / "squeezenet1_1.safetensors"
     backbone = load_backbone("torchvision/squeezenet1_1", weights=str(file))
-    head = backbone.native_head(1000, seed=0)
+    head = backbone.native_head(1000, seed=0).part
     head.load_state_dict(
         {name: value for name, value in backbone.network.state_dict().items() if "classifier" in name}
     )

@@ -11,7 +11,7 @@ from headstart.backbones.card import BackboneCard
 from headstart.backbones.cut import MEAN, Cut
 from headstart.backbones.cuts import CutNetwork, cut_network
 from headstart.backbones.layers import Layer
-from headstart.backbones.native import build_native_head
+from headstart.backbones.native import NativeHead, build_native_head
 from headstart.backbones.sources import build_network
 from headstart.backbones.stages import list_stages
 from headstart.backbones.starts import Starts
@@ -146,7 +146,7 @@ class Backbone:
             )
         return self._starts.before(layer)
 
-    def native_head(self, n_classes: int, *, seed: int) -> nn.Module:
+    def native_head(self, n_classes: int, *, seed: int) -> NativeHead:
         """The network's own classifier, made anew: all that it does behind its `last` cut.
 
         Its weights are its own, and drawn as in a freshly built network; calling again with the same classes builds
