@@ -156,6 +156,7 @@ def test_a_finished_run_is_replaced_by_force_alone(finished: Path) -> None:
         writer.begin()
         assert sorted(path.name for path in finished.iterdir()) == [
             ".lock",
+            "asked.toml",
             "config.toml",
             "figures",
             "notes.txt",
