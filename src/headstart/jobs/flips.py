@@ -29,7 +29,8 @@ class FlipFinding:
     """How often images are told from their mirror images.
 
     Attributes:
-        told: share of held-out images of which a classifier says rightly which of the two is the mirror image.
+        told: share of held-out images of which a classifier says rightly which of the two is the mirror image; 0
+            where there are none.
         n: number of held-out images.
         safe: whether mirroring training images is safe.
     """
@@ -38,6 +39,15 @@ class FlipFinding:
     n: int
     safe: bool
 
+    def __str__(self) -> str:
+        verdict = "are mirrored at random" if self.safe else "are not mirrored"
+        if not self.n:
+            return f"No image can be held out to tell mirror images from photos: training images {verdict}."
+        return (
+            f"Mirror images are told from photos in {self.told:.0%} of {self.n} held-out pairs (50 % is chance): "
+            f"training images {verdict}."
+        )
+
 
 def judge_flips(data: RunData) -> FlipFinding:
     """Find out on held-out images whether mirror images look like photos of the same kind.
@@ -45,8 +55,11 @@ def judge_flips(data: RunData) -> FlipFinding:
     A linear classifier learns to tell images from their mirror images (visual chirality; Lin et al. 2020,
     arXiv:2006.09512), by what the bundled network sees in 4 x 4 parts of them. Flowers give it nothing to go by;
     traffic signs do. Held out is the last third of each class by name: neighbours by name may be frames of one scene.
+    With one image a class there is nothing to find out on, and nothing is mirrored.
     """
     fit, held_out = _halves(data)
+    if not len(held_out):
+        return FlipFinding(told=0.0, n=0, safe=False)
     see = _Seeing(data)
     originals, mirrored = see.features(np.concatenate([fit, held_out]))
     n = len(fit)

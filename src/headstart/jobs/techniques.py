@@ -105,11 +105,7 @@ def decide_flips(work: Work, recipe: Recipe) -> Recipe:
     if recipe.augment in ("none", "six"):
         return replace(recipe, flip="no")
     found = judge_flips(work.data)
-    verdict = "are mirrored at random" if found.safe else "are not mirrored"
-    work.observers.tell(
-        f"Mirror images are told from photos in {found.told:.0%} of {found.n} held-out pairs (50 % is chance): "
-        f"training images {verdict}."
-    )
+    work.observers.tell(str(found))
     flip: Literal["yes", "no"] = "yes" if found.safe else "no"
     work.decide("flip", flip)
     return replace(recipe, flip=flip)
