@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,17 @@ from filelock import FileLock
 from headstart.config import TrainConfig
 from headstart.datasets import Problem
 from headstart.errors import DataError, RunError
+from headstart.files import temporary_beside
 from headstart.report import RenderedReport
-from headstart.runs import Predictions, RunWriter, load_run, new_run, predictions_table, write_predictions_csv
+from headstart.runs import (
+    CHECKPOINT_FILE,
+    Predictions,
+    RunWriter,
+    load_run,
+    new_run,
+    predictions_table,
+    write_predictions_csv,
+)
 
 CONFIG = TrainConfig("photos/flowers")
 PREDICTIONS = Predictions(
@@ -119,6 +129,64 @@ def test_a_run_without_its_result_is_unfinished_and_taken_up(tmp_path: Path) -> 
         assert not (folder / "predictions.parquet").exists()  # what the killed one left is not mixed in
         writer.finish({})
     assert load_run(folder).result == {}
+
+
+def _begun(folder: Path, config: TrainConfig) -> None:
+    """An unfinished run that has decided an option and saved its training."""
+    with pytest.raises(KeyboardInterrupt), new_run(config, "photos", folder, force=False) as writer:
+        writer.decide("epochs", 3)
+        (folder / CHECKPOINT_FILE).write_bytes(b"all that was trained")
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("asked", [CONFIG, replace(CONFIG, epochs=3)])
+def test_an_unfinished_run_is_gone_on_with_as_it_decided(tmp_path: Path, asked: TrainConfig) -> None:
+    """By what was asked for first, and by what its config.toml says, as `--resume` does."""
+    folder = tmp_path / "run"
+    _begun(folder, CONFIG)
+
+    for _ in range(2):  # and it may be interrupted again
+        with pytest.raises(KeyboardInterrupt), new_run(asked, "photos", folder, force=False) as writer:
+            writer.begin()
+            assert writer.config.epochs == 3
+            assert (folder / CHECKPOINT_FILE).read_bytes() == b"all that was trained"
+            raise KeyboardInterrupt
+
+    with new_run(asked, "photos", folder, force=False) as writer:
+        writer.begin()
+        run = writer.finish({})
+    assert run.config.epochs == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["config.toml", "result.json"]
+
+
+def test_another_runs_training_is_replaced_by_force_alone(tmp_path: Path) -> None:
+    folder, other = tmp_path / "run", replace(CONFIG, seed=1)
+    _begun(folder, CONFIG)
+
+    with pytest.raises(RunError, match="unfinished training with other options"):
+        new_run(other, "photos", folder, force=False).__enter__()
+    with pytest.raises(DataError), new_run(other, "photos", folder, force=True):
+        raise DataError("a mistake in the photos")
+    assert (folder / CHECKPOINT_FILE).exists()
+
+    with new_run(other, "photos", folder, force=True) as writer:
+        writer.begin()
+        assert not (folder / CHECKPOINT_FILE).exists()
+        assert writer.config == other
+
+
+def test_what_a_killed_run_left_half_written_is_in_nobodys_way(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    temporary_beside(folder / "config.toml").write_text("data = ")
+
+    with new_run(CONFIG, "photos", folder, force=False) as writer:
+        writer.report(RenderedReport(html="", figures={"a.png": b""}))
+        temporary_beside(folder / "figures/a.png").touch()
+        writer.begin()
+        writer.finish({})
+
+    assert sorted(path.name for path in folder.rglob("*")) == ["config.toml", "figures", "result.json"]
 
 
 def test_a_mistake_before_anything_was_made_leaves_no_folder(

@@ -24,7 +24,7 @@ from headstart.classifier import CARD_FILE, WEIGHTS_FILE, Classifier
 from headstart.config import TrainConfig, read_config
 from headstart.datasets import Problem
 from headstart.errors import HeadstartError, RunError
-from headstart.files import atomic_write
+from headstart.files import TEMPORARY_SUFFIX, atomic_write
 from headstart.report import RenderedReport
 
 CONFIG_FILE = "config.toml"
@@ -295,7 +295,9 @@ def _must_be_free(folder: Path, *, force: bool) -> None:
             raise RunError(
                 f"{folder} holds a finished run.\nChoose another --out, or replace it with --force."
             )
-    elif not (folder / CONFIG_FILE).exists() and any(path.name != _LOCK_FILE for path in folder.iterdir()):
+    elif not (folder / CONFIG_FILE).exists() and any(
+        path.name != _LOCK_FILE and path.suffix != TEMPORARY_SUFFIX for path in folder.iterdir()
+    ):
         raise RunError(
             f"{folder} is not empty and holds no run.\nChoose another --out; --force does not help here."
         )
@@ -311,13 +313,19 @@ def _must_not_be_trained(writer: RunWriter, *, force: bool) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run, the result first; anything else in the folder stays."""
+    """Remove the files of an earlier run, the result first, and what a killed one left half-written.
+
+    Anything else in the folder stays.
+    """
     for name in (RESULT_FILE, REPORT_FILE, PREDICTIONS_FILE, IMAGES_FILE):
         (folder / name).unlink(missing_ok=True)
     for name in (PATH_FILE, HISTORY_FILE, PROBLEMS_FILE, WEIGHTS_FILE, CARD_FILE):
         (folder / name).unlink(missing_ok=True)
     for figure in (folder / FIGURES_FOLDER).glob("*.png"):
         figure.unlink()
+    for place in (folder, folder / FIGURES_FOLDER):
+        for file in place.glob(f".*{TEMPORARY_SUFFIX}"):
+            file.unlink()
 
 
 def _forget_empty(folder: Path) -> None:
