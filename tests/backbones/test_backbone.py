@@ -1,5 +1,7 @@
 """A backbone that is trained: a network of its own, its identity, its random weights."""
 
+from dataclasses import replace
+
 import torch
 
 from headstart.backbones import Backbone, build_network
@@ -38,3 +40,13 @@ def test_a_part_gets_the_values_of_a_freshly_built_network(tiny_backbone: Backbo
     for name, value in tiny_backbone.network.state_dict().items():
         expected = fresh[name] if name in part.state_dict() else before[name] + 1
         assert torch.equal(value, expected), name
+
+
+def test_the_cuts_of_one_network_are_found_once(tiny_backbone: Backbone) -> None:
+    first = tiny_backbone.cuts
+    other = tiny_backbone.with_preprocess(replace(tiny_backbone.preprocess, resize_mode="squash"))
+
+    assert other.cuts is first
+    assert other.trained().cuts is first
+    assert other.copy().cuts == first
+    assert other.copy().cuts is not first  # its parts are another network's

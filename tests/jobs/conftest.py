@@ -17,10 +17,13 @@ DrawPhotos = Callable[..., Path]
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> Backbone:
     """Runs in this test start from the tiny backbone, so that they take no time; here it is."""
+    assert tiny_backbone.cuts  # found here, once for all runs of the test
 
     def load(config: ExtractConfig) -> Backbone:
         mode = tiny_backbone.preprocess.resize_mode if config.resize == "weights" else config.resize
-        return tiny_backbone.copy().with_preprocess(replace(tiny_backbone.preprocess, resize_mode=mode))
+        # An earlier run's weights are loaded into it; all else happens to copies.
+        backbone = tiny_backbone.copy() if getattr(config, "init", None) else tiny_backbone
+        return backbone.with_preprocess(replace(tiny_backbone.preprocess, resize_mode=mode))
 
     monkeypatch.setattr("headstart.jobs.start.load_backbone_of", load)
     return tiny_backbone

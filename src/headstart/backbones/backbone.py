@@ -61,7 +61,13 @@ class Backbone:
                 f"{self.name} was loaded for images of {self.preprocess.size} pixels, not {preprocess.size}.\n"
                 f"Load it for the other size: load_backbone(..., size={preprocess.size})."
             )
-        return replace(self, card=replace(self.card, preprocess=preprocess))
+        return self._with_cuts(replace(self, card=replace(self.card, preprocess=preprocess)))
+
+    def _with_cuts(self, other: "Backbone") -> "Backbone":
+        """The other one of the same network, whose cuts need not be found again where they are known."""
+        if "_cut_network" in vars(self):
+            vars(other)["_cut_network"] = self._cut_network
+        return other
 
     @cached_property
     def _cut_network(self) -> CutNetwork:
@@ -213,7 +219,7 @@ class Backbone:
 
     def trained(self) -> "Backbone":
         """The same network under the identity of the weights that it has now, for when they have been trained."""
-        return replace(self, weights_sha256=sha256_of_tensors(self.network.state_dict()))
+        return self._with_cuts(replace(self, weights_sha256=sha256_of_tensors(self.network.state_dict())))
 
     def reinitialise(self, part: nn.Module, *, seed: int) -> None:
         """Give what a part of this network uses the values that it has in a freshly built network.
