@@ -11,7 +11,7 @@ loading PyTorch is not what is tested, up to half of what the undisturbed run to
 epochs further. Precision is fixed, since `auto` would let the clock choose it; every other option is as it comes.
 
 With `--signal term` or `int` the process gets SIGTERM or SIGINT (Ctrl-C) instead, and must save its state within an
-epoch and end with exit code 130; `any` draws one of the three each time. 60 kills take 7 minutes on two idle cores.
+epoch and end with exit code 130; `any` draws one of the three each time.
 """
 
 import argparse
