@@ -4,10 +4,10 @@
 
 All layers are trained at 224 pixels in batches of 32, with random crops and mirroring, label smoothing and AdamW.
 headstart is its own loop with the recipe `finetune`. The plain loop is ImageFolder, torchvision's transforms on Pillow
-images, DataLoader(num_workers=2) and the same network in contiguous memory format, with batch norms in train mode
-and no clipping, which headstart's recipe has (`--batch-norm train` makes headstart follow the first; it costs a
-little). Every measurement runs in a fresh process, since settings of glibc's allocator stay with a process; neither
-gets any from the environment. Imports, building the network and validation are not counted.
+images, DataLoader(num_workers=2) and the same network in contiguous memory format, with batch norms in train mode,
+which `--batch-norm train` gives headstart's side too, and without the clipping of headstart's recipe. Every
+measurement runs in a fresh process, since settings of glibc's allocator stay with a process; neither gets any from
+the environment. Imports, building the network and validation are not counted.
 
 The first epoch is given apart: headstart decodes each photo in it and keeps the pixels, the plain loop decodes in
 every epoch. The bar, 2 for lite0, is set for the epochs after it. Each case says in which precision headstart

@@ -204,7 +204,6 @@ def _train(
     with (
         tempfile.TemporaryDirectory() if options.checkpoints else nullcontext() as folder,
         train.source.session(),
-        trainee.threads(recipe),
     ):
         watch = Watch(
             checkpoint=None if folder is None else Path(folder) / "checkpoint.safetensors",

@@ -4,14 +4,14 @@
 
 `headstart train DATA --recipe finetune` at a small size is killed (kill -9) at a random moment, taken up by
 `headstart train --resume RUN`, killed again, and so on until a run ends; then the next run begins, until there have
-been as many kills as asked for (after eight of them a run is left to end). Every run that ends must have the
-undisturbed run's classifier.safetensors and predictions.parquet byte for byte, and its history.csv but for the two
-columns of speed. The moment is drawn from the time after the process has read its options, as loading PyTorch is not
-what is tested, up to half of what the undisturbed run took, so that most processes get some epochs further.
-Precision is fixed, since `auto` would let the clock choose it; every other option is as it comes.
+been as many kills as asked for. A run that was killed twice after its last epoch is left to end. Every run that ends
+must have the undisturbed run's classifier.safetensors and predictions.parquet byte for byte, and its history.csv but
+for the two columns of speed. The moment is drawn from the time after the process has locked the run's folder, as
+loading PyTorch is not what is tested, up to half of what the undisturbed run took, so that most processes get some
+epochs further. Precision is fixed, since `auto` would let the clock choose it; every other option is as it comes.
 
 With `--signal term` or `int` the process gets SIGTERM or SIGINT (Ctrl-C) instead, and must save its state within an
-epoch and end with exit code 130; `any` draws one of the three each time. 60 kills take 7 minutes on two idle cores.
+epoch and end with exit code 130; `any` draws one of the three each time.
 """
 
 import argparse
@@ -24,9 +24,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from figures import describe_machine
 
 from headstart.classifier import WEIGHTS_FILE
@@ -38,9 +40,10 @@ _HYMENOPTERA = Path(__file__).resolve().parents[2] / "shared" / "data" / "hymeno
 _SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
 _SPEED_COLUMNS = ("images_per_second", "seconds")
 _INTERRUPTED = 130
+_LOCK_FILE = ".lock"
 _MOST_SECONDS_TO_STOP = 60
-# What comes after the last epoch takes a while too, and a run that is killed in it again and again tells nothing new.
-_MOST_KILLS_OF_A_RUN = 8
+_AFTER_LAST = "after the last epoch"
+_MOST_AFTER_LAST = 2
 
 
 @dataclass
@@ -50,11 +53,13 @@ class Disturbed:
     Attributes:
         folder: its place.
         kills: how often it was killed so far.
+        late: how many of these came after its last epoch.
         leftovers: temporary files that killed processes left behind and that were seen before.
     """
 
     folder: Path
     kills: int = 0
+    late: int = 0
     leftovers: set[str] = field(default_factory=set)
 
     @property
@@ -110,10 +115,11 @@ def main() -> None:
         while kills < options.kills:
             number += 1
             run = Disturbed(work / f"run-{number}")
-            while not run.finished and kills < options.kills and run.kills < _MOST_KILLS_OF_A_RUN:
+            while not run.finished and kills < options.kills and run.late < _MOST_AFTER_LAST:
                 moment = _disturb(run, commands, rng, within)
                 if moment is not None:
                     kills, run.kills = kills + 1, run.kills + 1
+                    run.late += moment.endswith(_AFTER_LAST)
                     moments[moment] += 1
                     print(f"  {run.folder.name}, {kills} of {options.kills}: {moment}", flush=True)
             if not run.finished:
@@ -148,12 +154,11 @@ def _disturb(run: Disturbed, commands: Commands, rng: random.Random, within: flo
     """Start or resume the run and kill it; in words where the kill hit it, None where the run had ended before."""
     chosen = commands.options.signal
     name = chosen if chosen in _SIGNALS else rng.choice(list(_SIGNALS))
-    before, saved = _stamp(run.folder / CONFIG_FILE), _stamp(run.folder / CHECKPOINT_FILE)
+    saved = _stamp(run.folder / CHECKPOINT_FILE)
     with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(commands.of(run.folder), stdout=told, stderr=complaints)
-        while _stamp(run.folder / CONFIG_FILE) == before and process.poll() is None:
-            time.sleep(0.01)
         try:
+            begun = _has_begun(process)
             process.wait(rng.uniform(0, within))
         except subprocess.TimeoutExpired:
             process.send_signal(_SIGNALS[name])
@@ -161,6 +166,8 @@ def _disturb(run: Disturbed, commands: Commands, rng: random.Random, within: flo
         told.seek(0)
         complaints.seek(0)
         epochs, words = _epochs_told(told.read()), complaints.read()
+    if not begun:  # resuming a run that is never seen to begin would test nothing
+        raise SystemExit(f"{run.folder.name} ended without having locked its folder:\n{words}")
     if run.finished:
         return None  # the signal came too late, or not at all
     if process.returncode != (_INTERRUPTED if name != "kill" else -signal.SIGKILL):
@@ -171,8 +178,18 @@ def _disturb(run: Disturbed, commands: Commands, rng: random.Random, within: flo
     return f"SIG{name.upper()} {_moment(run, epochs, commands.options.epochs, saves=saves)}"
 
 
+def _has_begun(process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the process holds its run's folder locked; False where it ended before."""
+    while process.poll() is None:
+        with suppress(psutil.Error):  # it ended just now
+            if any(Path(file.path).name == _LOCK_FILE for file in psutil.Process(process.pid).open_files()):
+                return True
+        time.sleep(0.01)
+    return False
+
+
 def _stamp(file: Path) -> int | None:
-    """When a file was written: the options, by each process anew before it does anything else, or a checkpoint."""
+    """When a file was written; None where there is none."""
     return file.stat().st_mtime_ns if file.exists() else None
 
 
@@ -206,7 +223,7 @@ def _moment(run: Disturbed, told: list[int], epochs: int, *, saves: bool) -> str
     if told and (saved is None or saved.progress.epoch < told[-1]):
         return "between an epoch and its checkpoint"
     if saved is not None and saved.progress.epoch == epochs:
-        return "after the last epoch"
+        return _AFTER_LAST
     return (
         "within a later epoch of its process"
         if told
