@@ -163,6 +163,7 @@ def test_where_nothing_can_be_held_out_the_probe_is_kept(few: Path, tmp_path: Pa
     assert "nothing could be held out" in run.result["choice"]["because"]
 
 
+@pytest.mark.slow
 def test_small_photos_are_not_blown_up(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone
 ) -> None:
@@ -220,7 +221,7 @@ def test_too_short_a_time_keeps_the_probe(
     [
         ({"epochs": 5}, {"epochs": 2}),
         ({"epochs": None, "schedule": "1e-4:1, 1e-5:3"}, {"stop_after": 2}),
-        ({"epochs": 2}, {"epochs": 2}),
+        pytest.param({"epochs": 2}, {"epochs": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_as_many_epochs_as_there_is_time_for(
@@ -290,7 +291,9 @@ def test_ctrl_c_before_the_first_epoch_is_over_keeps_the_probe(
 
 
 @pytest.mark.usefixtures("winning")
-@pytest.mark.parametrize("at", [1, 5, 11])  # in the first fold, the second, the last training
+@pytest.mark.parametrize(
+    "at", [1, pytest.param(5, marks=pytest.mark.slow), 11]
+)  # in the first fold, the second, the last training
 def test_ctrl_c_among_folds_keeps_the_probe(few: Path, tmp_path: Path, store: Path, at: int) -> None:
     watched = _Signals(at=at)
 
@@ -303,7 +306,9 @@ def test_ctrl_c_among_folds_keeps_the_probe(few: Path, tmp_path: Path, store: Pa
 
 
 @pytest.mark.usefixtures("winning")
-@pytest.mark.parametrize(("photos", "at"), [("many", 3), ("few", 2), ("few", 10)])
+@pytest.mark.parametrize(
+    ("photos", "at"), [("many", 3), pytest.param("few", 2, marks=pytest.mark.slow), ("few", 10)]
+)
 def test_sigterm_leaves_a_classifier_and_the_run_goes_on(
     photos: str, at: int, tmp_path: Path, store: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -150,15 +150,7 @@ def test_all_views_of_an_image_stand_in_one_fold(
         assert all(len(found) == 1 for found in of_group.values())
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"recipe": "probe", "epochs": None},
-        {"recipe": "probe"},
-        {"recipe": "finetune", "from_layer": "blocks.4"},
-        {"recipe": "finetune"},
-    ],
-)
+@pytest.mark.parametrize("options", [{"recipe": "probe", "epochs": None}, {"recipe": "finetune"}])
 def test_probabilities_are_averaged_over_views_on_request(
     few: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
