@@ -146,7 +146,7 @@ def test_the_tables_agree_with_the_photos(real_run: Run) -> None:
     assert len((real_run.folder / "history.csv").read_text().splitlines()) == 1  # there were no epochs
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_the_result_is_written_last(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +170,7 @@ def test_the_result_is_written_last(
     assert load_run(out).result == taken_up.result
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_the_same_seed_gives_the_same_bits_and_a_second_run_extracts_nothing(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -188,7 +188,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_second_run_extracts_nothing(
     assert other.predictions()["path"] != first.predictions()["path"]
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_ten_photos_more_cost_ten_passes(photo_folder: Path, tmp_path: Path, draw_photos: DrawPhotos) -> None:
     train(_probe(photo_folder), out=tmp_path / "1")
     more = draw_photos(tmp_path / "more", classes=("brick", "grass"), per_class=5, seed=7)
@@ -200,7 +200,7 @@ def test_ten_photos_more_cost_ten_passes(photo_folder: Path, tmp_path: Path, dra
     assert (images["extracted"], images["from_store"]) == (10, 24)
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_an_unreadable_file_changes_nothing_but_the_list_of_problems(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -224,7 +224,7 @@ def test_an_unreadable_file_changes_nothing_but_the_list_of_problems(
     assert "Could not be read and left out: 6." in _warnings(run)
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_a_class_with_no_image_left_is_an_error(photo_folder: Path, tmp_path: Path) -> None:
     for path in (photo_folder / "grass").iterdir():
         path.write_text("no image")
@@ -237,7 +237,7 @@ def test_a_class_with_no_image_left_is_an_error(photo_folder: Path, tmp_path: Pa
         load_run(tmp_path / "run")
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_where_nothing_to_train_on_can_be_read_the_error_says_why(split_folder: Path, tmp_path: Path) -> None:
     for path in (split_folder / "train").rglob("*.*"):
         path.write_text("no image")
@@ -248,7 +248,7 @@ def test_where_nothing_to_train_on_can_be_read_the_error_says_why(split_folder: 
         train(_probe(split_folder), out=tmp_path / "run")
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "part.npz", x=pixels, y=np.repeat([1, 4], 6))
@@ -262,7 +262,7 @@ def test_a_file_may_name_classes_that_it_has_no_image_of(tmp_path: Path) -> None
     assert "Classes without any image are left out: sign 0, sign 2, sign 3, sign 5." in _warnings(run)
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
     train(_probe(photo_folder), out=tmp_path / "run")
 
@@ -272,7 +272,7 @@ def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Pa
     assert load_run(tmp_path / "run").config == _probe(photo_folder, device="cpu")
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_photos_that_cannot_be_used_cost_no_finished_run(photo_folder: Path, tmp_path: Path) -> None:
     before = train(_probe(photo_folder), out=tmp_path / "run").result
     for path in photo_folder.glob("sky/*.jpg"):
@@ -303,7 +303,7 @@ def test_all_thumbnails_take_one_pass_over_an_archive(photo_folder: Path) -> Non
     assert sorted(drawn) == sorted(wanted[:2] + wanted[3:])
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_arrays_of_one_class_are_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", x=np.zeros((6, 8, 8, 3), np.uint8), y=np.full(6, 3))
 
@@ -311,13 +311,13 @@ def test_arrays_of_one_class_are_an_error(tmp_path: Path) -> None:
         train(_probe(tmp_path / "one.npz"), out=tmp_path / "run")
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_classes_of_two_images_leave_nothing_to_test_on(tmp_path: Path, draw_photos: DrawPhotos) -> None:
     with pytest.raises(DataError, match="no image to test on"):
         train(_probe(draw_photos(tmp_path / "few", per_class=2)), out=tmp_path / "run")
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_per_class_keeps_the_test_images(split_folder: Path, tmp_path: Path) -> None:
     run = train(_probe(split_folder, per_class=2), out=tmp_path / "run")
 
@@ -326,7 +326,7 @@ def test_per_class_keeps_the_test_images(split_folder: Path, tmp_path: Path) -> 
     assert images["extracted"] == 18  # what is not used is not extracted
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_a_single_image_a_class_leaves_nothing_to_choose_on(split_folder: Path, tmp_path: Path) -> None:
     run = train(_probe(split_folder, per_class=1), out=tmp_path / "run")
 
@@ -334,7 +334,7 @@ def test_a_single_image_a_class_leaves_nothing_to_choose_on(split_folder: Path, 
     assert run.result["validation"] is None
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_twenty_images_a_class_are_chosen_on_validation(tmp_path: Path, draw_photos: DrawPhotos) -> None:
     run = train(_probe(draw_photos(tmp_path / "many", per_class=30)), out=tmp_path / "run")
 
@@ -345,7 +345,7 @@ def test_twenty_images_a_class_are_chosen_on_validation(tmp_path: Path, draw_pho
     assert run.result["train"]["n"] == 81  # the kept head is fitted on both
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_identical_files_in_two_classes_and_splits_are_named(split_folder: Path, tmp_path: Path) -> None:
     shutil.copy(split_folder / "train/brick/00.jpg", split_folder / "train/sky/twin.jpg")
     shutil.copy(split_folder / "train/grass/01.jpg", split_folder / "test/grass/seen.jpg")
@@ -356,7 +356,7 @@ def test_identical_files_in_two_classes_and_splits_are_named(split_folder: Path,
     assert "1 test images also stand in train" in warnings
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_imbalance_is_warned_of_until_it_is_weighed(tmp_path: Path, draw_photos: DrawPhotos) -> None:
     photos = draw_photos(tmp_path / "photos", classes=("few",), per_class=3)
     draw_photos(tmp_path / "photos", classes=("many", "some"), per_class=26, seed=3)
@@ -369,7 +369,7 @@ def test_imbalance_is_warned_of_until_it_is_weighed(tmp_path: Path, draw_photos:
     assert not _same_heads(plain, weighed)
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_a_finished_run_is_replaced_by_force_alone(photo_folder: Path, tmp_path: Path) -> None:
     first = train(_probe(photo_folder), out=tmp_path / "run")
     before = (first.folder / "result.json").read_bytes()
@@ -410,7 +410,7 @@ def test_what_there_is_not_is_an_error(
         train(_probe(photo_folder, **option), out=tmp_path / "run")  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_the_test_images_decide_nothing(split_folder: Path, tmp_path: Path) -> None:
     honest = train(_probe(split_folder), out=tmp_path / "honest")
     test = split_folder / "test"
@@ -427,7 +427,7 @@ def test_the_test_images_decide_nothing(split_folder: Path, tmp_path: Path) -> N
     assert _same_heads(shuffled, honest)
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_progress_is_told_in_images(photo_folder: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
 
@@ -441,7 +441,7 @@ def test_progress_is_told_in_images(photo_folder: Path, tmp_path: Path) -> None:
     assert told[-1] == (24, 24)
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "unillustrated")
 def test_what_belongs_together_is_never_divided_and_widens_the_interval(
     tmp_path: Path, draw_photos: DrawPhotos
 ) -> None:
