@@ -297,6 +297,7 @@ def test_an_interruption_is_saved_within_the_epoch(tmp_path: Path, n: int) -> No
     assert [e.train_loss for e in resumed.history] == pytest.approx(
         [e.train_loss for e in undisturbed.history], abs=0
     )
+    assert [e.lr for e in resumed.history] == [e.lr for e in undisturbed.history]
 
 
 def test_progress_within_an_epoch_counts_what_was_done_before_an_interruption(tmp_path: Path) -> None:

@@ -217,10 +217,9 @@ class _Training:
         progress, start = self.progress, time.perf_counter()
         batches = self.batches(progress.epoch)
         self.learn()
-        rate, done = 0.0, sum(map(len, batches[: progress.step]))
+        done = sum(map(len, batches[: progress.step]))
         for step in range(progress.step, len(batches)):
-            rate = self.schedule.rate(progress.epoch + step / len(batches))
-            loss, right = self.run_step(batches[step], rate, step)
+            loss, right = self.run_step(batches[step], self.rate(step, len(batches)), step)
             progress.step, done = step + 1, done + len(batches[step])
             progress.loss += loss * len(batches[step])
             progress.right += right
@@ -230,8 +229,13 @@ class _Training:
                 return False
         trained = progress.seconds + time.perf_counter() - start
         logits = None if self.validation is None else self.logits(self.validation)
+        rate = self.rate(len(batches) - 1, len(batches))
         self.end_epoch(rate, logits, trained, progress.seconds + time.perf_counter() - start)
         return True
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of one of an epoch's steps."""
+        return self.schedule.rate(self.progress.epoch + step / steps)
 
     def run_step(self, rows: Tensor, rate: float, step: int) -> tuple[float, int]:
         """One step on a batch: its mean loss, and how many were right, before it."""
