@@ -1,30 +1,25 @@
 """Which options go together: found out before anything is computed or replaced."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 from headstart.backbones import Backbone, Cut
 from headstart.config import TrainConfig
 from headstart.errors import ConfigError
-from headstart.recipes import Recipe, read_recipe
+from headstart.recipes import CURVES, Recipe, read_recipe
 
 _SOLVED_FOR = ("ridge", "knn")
 _FIXED = ("none", "six")
 _OF_EPOCHS = (
-    "lr",
-    "schedule",
-    "warmup",
-    "optimizer",
-    "momentum",
-    "weight_decay",
-    "layer_decay",
-    "batch_norm",
-    "label_smoothing",
-    "clip",
-    "patience",
-    "keep",
+    *(
+        field.name
+        for field in fields(Recipe)
+        # A batch size suits a machine more than a training.
+        if field.name not in {"technique", "head", "epochs", "batch_size", "augment", "flip"}
+    ),
     "stop_after",
 )
-"""Options of a training step by step; without the batch size, which suits a machine more than a training."""
+"""Options of a training step by step."""
 
 
 def check_options(config: TrainConfig, backbone: Backbone) -> None:
@@ -58,7 +53,7 @@ def _faults(config: TrainConfig, recipe: Recipe, technique: str) -> Iterator[str
             f"Without effect on a {recipe.head} head, which is solved for without epochs: {', '.join(given)}.\n"
             + ("Give --epochs too, or leave this out." if recipe.head == "linear" else "Leave this out.")
         )
-    if config.epochs is not None and recipe.schedule not in ("cosine", "constant"):
+    if config.epochs is not None and recipe.schedule not in CURVES:
         yield (
             f"The schedule {recipe.schedule!r} has epochs of its own, and --epochs is {config.epochs}.\n"
             "Leave out one of them."

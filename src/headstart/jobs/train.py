@@ -160,9 +160,8 @@ def _read(
         _require_classes(made, problems)
         return made, record
 
-    probes = (
-        config.recipe in ("auto", "probe", "feature-extraction", "lp-ft") and config.normalise == "weights"
-    )
+    begins_with_probe = config.recipe == "auto" or read_recipe(config).technique in ("probe", "lp-ft")
+    probes = begins_with_probe and config.normalise == "weights"
     take = (
         extract_layer_of(config, backbone, store=store, progress=observers.extraction)
         if probes

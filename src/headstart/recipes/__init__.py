@@ -10,9 +10,10 @@ from headstart.recipes.recipe import (
     load_recipe,
     read_recipe,
 )
-from headstart.recipes.schedule import Schedule, parse_schedule
+from headstart.recipes.schedule import CURVES, Schedule, parse_schedule
 
 __all__ = [
+    "CURVES",
     "RECIPES",
     "Augment",
     "Head",

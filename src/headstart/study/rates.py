@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from headstart.config import TrainConfig
-from headstart.recipes import Recipe, Schedule, read_recipe
+from headstart.recipes import CURVES, Recipe, Schedule, read_recipe
 
 
 def recipe_of(config: TrainConfig) -> Recipe:
@@ -43,7 +43,7 @@ def scale_epochs(config: TrainConfig, scale: float) -> TrainConfig:
         return config
     steps = [(rate, max(1, math.floor(epochs * scale + 0.5))) for rate, epochs in rates.rates]
     warmup = recipe.warmup * scale if recipe.warmup else config.warmup
-    if recipe.schedule in ("cosine", "constant"):
+    if recipe.schedule in CURVES:
         return replace(config, epochs=steps[0][1], warmup=warmup)
     return replace(
         config, schedule=write_steps(Schedule(rates=steps, cosine=False, warmup=0.0)), warmup=warmup
