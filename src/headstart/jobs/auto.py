@@ -17,7 +17,6 @@ from headstart.jobs.epochs import (
     Trainee,
     fit_by_epochs,
     make_trainee,
-    outcome_of,
     probabilities_of,
     train_by_epochs,
     with_precision,
@@ -27,7 +26,7 @@ from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, sof
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import decide_flips, for_prefix, start_of
 from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
-from headstart.recipes import Recipe, read_recipe
+from headstart.recipes import CURVES, Recipe, read_recipe
 from headstart.training import Epoch
 from headstart.views import ORIGINAL
 
@@ -76,7 +75,7 @@ def _curves(work: Work) -> list[tuple[str, Epoch]]:
     steps = math.ceil(len(work.data.rows("train")) / recipe.batch_size)
     recipe = replace(recipe, epochs=min(_CURVE_EPOCHS, max(1, _CURVE_STEPS // steps)))
     config = replace(work.config, stop_after=None, precision="float32")
-    quiet = replace(work, observers=Observers(), config=config)
+    quiet = replace(work, observers=Observers(), config=config, stored=True)
     end = work.backbone.cut(work.config.layer)
     head = new_linear_head(math.prod(end.shape), len(work.data.dataset.classes), seed=work.config.seed)
     trainee = make_trainee(quiet, start=end, end=end, head=head)
@@ -156,7 +155,7 @@ class _Tuning:
 
     def _shortened(self, epochs: int) -> "_Tuning":
         """The same with fewer epochs: on a curve as a whole, from a list of learning rates the first ones."""
-        if self.recipe.schedule in ("cosine", "constant"):
+        if self.recipe.schedule in CURVES:
             self.work.decide("epochs", epochs)
             return replace(self, recipe=replace(self.recipe, epochs=epochs))
         self.work.decide("stop_after", epochs)
@@ -228,38 +227,16 @@ class _Tuning:
         With a validation part each epoch is judged, and Ctrl-C or the clock may end it. What was judged by folds is
         the training as a whole.
         """
-        start = time.perf_counter()
-        fit, check = self.work.data.rows("train"), self.work.data.rows("val")
-        work, trainee = self._trainee(fit)
+        work, trainee = self._trainee(self.work.data.rows("train"))
         deadline = math.inf
         if work.config.time is not None and not self.folds:
             deadline = work.began + parse_duration(work.config.time)
-        with self.inputs.source.session():
-            trained = fit_by_epochs(
-                work,
-                self.recipe,
-                trainee,
-                self.inputs,
-                fit=fit,
-                check=check,
-                checkpoint=work.checkpoint,
-                deadline=deadline,
-                keeps_best=True,
-            )
-        if not trained.history or (self.folds and not trained.complete):
+        tuned = train_by_epochs(work, self.recipe, trainee, self.inputs, deadline=deadline, keeps_best=True)
+        if not tuned.history or (self.folds and not tuned.choice["completed"]):
             return None
-        if len(trained.history) < self.epochs:
-            work.decide("stop_after", len(trained.history))
-        return outcome_of(
-            work,
-            self.recipe,
-            trainee,
-            self.inputs,
-            trained,
-            fit=fit,
-            check=check,
-            seconds=time.perf_counter() - start,
-        )
+        if len(tuned.history) < self.epochs:
+            work.decide("stop_after", len(tuned.history))
+        return tuned
 
 
 def _at_photos_size(work: Work) -> Work:

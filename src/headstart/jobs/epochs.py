@@ -18,6 +18,7 @@ from torch import nn
 
 from headstart.backbones import Cut
 from headstart.classifier import Classifier
+from headstart.datasets import balanced_weights
 from headstart.jobs.inputs import Inputs
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
@@ -167,7 +168,7 @@ def _averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
     return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
 
 
-def outcome_of(
+def _outcome(
     work: Work,
     recipe: Recipe,
     trainee: Trainee,
@@ -215,8 +216,24 @@ def outcome_of(
     )
 
 
-def train_by_epochs(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs) -> Outcome:
+def train_by_epochs(
+    work: Work,
+    recipe: Recipe,
+    trainee: Trainee,
+    inputs: Inputs,
+    *,
+    deadline: float = math.inf,
+    keeps_best: bool = False,
+) -> Outcome:
     """Train a network on train, the epoch chosen on validation where there is a validation part.
+
+    Args:
+        work: the run.
+        recipe: how.
+        trainee: the network.
+        inputs: of all images.
+        deadline: see `Watch`.
+        keeps_best: see `fit_by_epochs`; `choice["completed"]` and `history` of the outcome say what came of it.
 
     Raises:
         KeyboardInterrupt: see `fit_by_epochs`.
@@ -235,20 +252,21 @@ def train_by_epochs(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs
             fit=fit,
             check=check,
             checkpoint=work.checkpoint if tuned else None,
+            deadline=deadline,
+            keeps_best=keeps_best,
         )
     seconds = time.perf_counter() - start
-    return outcome_of(work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds)
+    return _outcome(work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds)
 
 
 def _class_weights(work: Work, fit: Rows) -> torch.Tensor | None:
     """(K,) float32, the rarer the heavier, with mean 1 over the images; None for equal ones."""
     if work.config.class_weights == "none":
         return None
-    counts = np.bincount(work.data.labels[fit], minlength=len(work.data.dataset.classes))
-    weights = np.divide(
-        len(fit), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0
-    )
-    return torch.from_numpy(weights.astype(np.float32))
+    labels, n_classes = work.data.labels[fit], len(work.data.dataset.classes)
+    weights = np.zeros(n_classes, dtype=np.float32)
+    weights[labels] = balanced_weights(labels, n_classes)
+    return torch.from_numpy(weights)
 
 
 def _identity(work: Work, recipe: Recipe, trainee: Trainee, fit: Rows) -> str:

@@ -37,30 +37,30 @@ def probe(work: Work, recipe: Recipe) -> Outcome:
 
 def finetune(work: Work, recipe: Recipe) -> Outcome:
     """Train all layers, or those from a layer on, with a new head or an earlier run's."""
-    start, end = start_of(work), end_of(work, recipe)
-    recipe = decide_flips(work, for_prefix(work, recipe, start))
-    trainee = make_trainee(work, start=start, end=end, head=new_head(work, recipe, end))
-    if work.config.reinit:
-        work.backbone.reinitialise(trainee.body, seed=work.config.seed)
-    inputs = open_inputs(work, recipe, start=start)
-    return train_by_epochs(work, recipe, trainee, inputs)
+    return _train_layers(work, recipe, lambda end: new_head(work, recipe, end), anew=work.config.reinit)
 
 
 def scratch(work: Work, recipe: Recipe) -> Outcome:
     """Train the same network from random weights."""
-    end, recipe = end_of(work, recipe), decide_flips(work, recipe)
-    trainee = make_trainee(work, start=None, end=end, head=new_head(work, recipe, end))
-    work.backbone.reinitialise(trainee.body, seed=work.config.seed)
-    inputs = open_inputs(work, recipe, start=None)
-    return train_by_epochs(work, recipe, trainee, inputs)
+    return _train_layers(work, recipe, lambda end: new_head(work, recipe, end), anew=True)
 
 
 def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
+
+    def head_of(end: Cut) -> nn.Module:
+        return soft_head(work, load_views(work, end, (ORIGINAL,)), work.data.rows("train"))
+
+    return _train_layers(work, recipe, head_of, anew=False)
+
+
+def _train_layers(work: Work, recipe: Recipe, head_of: Callable[[Cut], nn.Module], *, anew: bool) -> Outcome:
+    """Train from the pixels, or from `--from` on, behind a head on the recipe's cut; layers begin anew if asked for."""
     start, end = start_of(work), end_of(work, recipe)
     recipe = decide_flips(work, for_prefix(work, recipe, start))
-    head = soft_head(work, load_views(work, end, (ORIGINAL,)), work.data.rows("train"))
-    trainee = make_trainee(work, start=start, end=end, head=head)
+    trainee = make_trainee(work, start=start, end=end, head=head_of(end))
+    if anew:
+        work.backbone.reinitialise(trainee.body, seed=work.config.seed)
     return train_by_epochs(work, recipe, trainee, open_inputs(work, recipe, start=start))
 
 
