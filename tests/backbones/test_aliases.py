@@ -126,33 +126,14 @@ def test_two_classifiers_share_what_the_network_itself_pools() -> None:
         found.suffix(found.resolve("forward_head"))
 
 
-class Untraceable(nn.Module):
-    """Chooses its way by a value; has what timm's networks have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 7)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.stem(x) if x.sum() >= 0 else -self.stem(x)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        pooled = x.mean(dim=(2, 3))
-        return pooled if pre_logits else self.head(pooled)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
-
-
-def test_a_network_that_cannot_be_traced_has_its_pooled_features() -> None:
-    network = Untraceable().eval()
-    found = cut_network(network, size=8)
+def test_a_network_that_cannot_be_traced_has_its_pooled_features(untraceable: nn.Module) -> None:
+    found = cut_network(untraceable, size=8)
     assert [(cut.name, cut.shape) for cut in found.cuts.values()] == [("forward_head", (4,))]
     assert found.note is not None
     assert "Untraceable cannot be traced" in found.note
     cut = found.resolve(found.aliases["pooled"])
     x = images(8)
-    assert torch.equal(run(found.part(None, cut), x), run(network.forward_features, x).mean(dim=(2, 3)))
+    assert torch.equal(run(found.part(None, cut), x), run(untraceable.forward_features, x).mean(dim=(2, 3)))
     with pytest.raises(BackboneError, match=r"There is no layer .stem. to take(.|\n)*cannot be traced"):
         found.resolve("stem")
     with pytest.raises(BackboneError, match="does not go on"):

@@ -201,28 +201,10 @@ def test_several_classifiers_have_no_one_name() -> None:
         found.before("classifier")
 
 
-class Untraceable(nn.Module):
-    """Chooses its way by a value; has what timm's networks have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 7)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.stem(x) if x.sum() >= 0 else -self.stem(x)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        pooled = x.mean(dim=(2, 3))
-        return pooled if pre_logits else self.head(pooled)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
-
-
 @pytest.fixture
-def untraced(tiny_backbone: Backbone) -> Backbone:
+def untraced(tiny_backbone: Backbone, untraceable: nn.Module) -> Backbone:
     card = replace(tiny_backbone.card, aliases={})
-    return Backbone(card=card, network=Untraceable().eval(), weights="none", weights_sha256="")
+    return Backbone(card=card, network=untraceable, weights="none", weights_sha256="")
 
 
 def test_a_network_that_cannot_be_traced_is_trained_as_a_whole(untraced: Backbone) -> None:
