@@ -3,11 +3,11 @@
     python benchmarks/stored_epochs.py [--photos ../shared/data/flowers] [--images 200] [--repeats 3]
 
 Plain is what `--no-store` does: every batch's photos are decoded and go through the frozen prefix again, on all
-cores. Both are trainings by the same loop from the same weights, in alternation and in one process; what they give
-is compared bit for bit. The first epoch of each training is a warm-up and not counted. An epoch lasts from the
-end of the one before to its own end, the copy of the weights that are kept included; nothing is validated, and unless
-`--checkpoints` asks for it nothing is saved, which costs both ways the same and so moves ratios towards 1. Stored
-features are in memory, as in a run; the extraction, once for each case, begins with an empty store and writes it.
+cores. Both are trainings by the same loop from the same weights, in alternation and in one process, in the precision
+that fine-tuning chooses on this machine; what they give is compared bit for bit. The first epoch of each training is
+a warm-up and not counted. An epoch lasts from the end of the one before to its own end; nothing is validated, and
+unless `--checkpoints` asks for it nothing is saved, which costs both ways the same and so moves ratios towards 1.
+Stored features are in memory, as in a run; the extraction, once for each case, writes an empty store.
 Exit code 1 when a median ratio is below its bar or weights differ.
 """
 
@@ -30,10 +30,19 @@ from headstart.backbones import Backbone, Cut, load_backbone
 from headstart.datasets import ImageDataset, load_dataset
 from headstart.features import FeatureStore, extract_features
 from headstart.heads import new_linear_head
-from headstart.jobs.epochs import Trainee
+from headstart.jobs.epochs import Trainee, make_trainee
 from headstart.recipes import Recipe, load_recipe
 from headstart.runtimes import load_runtime
-from headstart.training import ComputedSource, Examples, Photos, Source, StoredSource, Watch, train_network
+from headstart.training import (
+    ComputedSource,
+    Examples,
+    Photos,
+    Source,
+    StoredSource,
+    Watch,
+    choose_precision,
+    train_network,
+)
 
 _FLOWERS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flowers"
 WAYS = ("stored", "plain")
@@ -100,9 +109,17 @@ CASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of one case: seconds of the extraction, seconds of each counted epoch by way and repeat, whether all is alike."""
+    """What one case gave.
+
+    Attributes:
+        extraction: seconds.
+        precision: of the trainings.
+        epochs: seconds of each counted epoch, by way and repeat.
+        alike: whether all trainings gave the same weights.
+    """
 
     extraction: float
+    precision: str
     epochs: dict[str, list[list[float]]]
     alike: bool
 
@@ -170,18 +187,19 @@ def _measure(case: Case, images: ImageDataset, options: argparse.Namespace) -> M
         ),
     }
     labels = torch.from_numpy(images.labels().astype(np.int64))
+    precision = _precision(case, backbone, Examples(source=sources["stored"], labels=labels))
     epochs: dict[str, list[list[float]]] = {way: [] for way in WAYS}
     weights: list[dict[str, Tensor]] = []
     for repeat in range(options.repeats):
         for way in WAYS if repeat % 2 == 0 else reversed(WAYS):
             train = Examples(source=sources[way], labels=labels)
-            seconds, trained = _train(case, backbone, train, options)
+            seconds, trained = _train(case, backbone, train, precision, options)
             epochs[way].append(seconds)
             weights.append(trained)
         now = ", ".join(f"{way} {statistics.median(epochs[way][-1]):.4f} s" for way in WAYS)
         print(f"  {case.what}: {now} an epoch", flush=True)
     alike = all(_same(weights[0], other) for other in weights[1:])
-    return Measured(extraction=extraction.seconds, epochs=epochs, alike=alike)
+    return Measured(extraction=extraction.seconds, precision=precision, epochs=epochs, alike=alike)
 
 
 def _start(case: Case, backbone: Backbone) -> Cut:
@@ -194,8 +212,17 @@ def _start(case: Case, backbone: Backbone) -> Cut:
     return start
 
 
+def _precision(case: Case, backbone: Backbone, train: Examples) -> str:
+    """What fine-tuning finds to be faster here; a head alone is trained in float32."""
+    if case.layer is None:
+        return "float32"
+    trainee = _trainee(case, backbone.copy(), int(train.labels.max()) + 1)
+    with train.source.session():
+        return choose_precision(trainee.body, trainee.head, train, case.recipe, device="cpu")[0]
+
+
 def _train(
-    case: Case, backbone: Backbone, train: Examples, options: argparse.Namespace
+    case: Case, backbone: Backbone, train: Examples, precision: str, options: argparse.Namespace
 ) -> tuple[list[float], dict[str, Tensor]]:
     """Train a fresh copy; the seconds of each epoch but the first, and the weights that came out."""
     recipe = replace(case.recipe, epochs=options.epochs)
@@ -209,7 +236,7 @@ def _train(
             checkpoint=None if folder is None else Path(folder) / "checkpoint.safetensors",
             epoch=lambda history, epochs: ends.append(time.perf_counter()),
         )
-        train_network(trainee.body, trainee.head, train, recipe, watch=watch)
+        train_network(trainee.body, trainee.head, train, recipe, precision=precision, watch=watch)
     model = nn.Sequential(trainee.body, trainee.head)
     return [late - early for early, late in pairwise(ends)], model.state_dict()
 
@@ -219,10 +246,10 @@ def _trainee(case: Case, backbone: Backbone, classes: int) -> Trainee:
     start = _start(case, backbone)
     if case.layer is None:
         head: nn.Module = new_linear_head(start.shape[0], classes, seed=0)
-        return Trainee(start=start, end=start, head=head, body=backbone.part(start, start))
+        return make_trainee(backbone, start=start, end=start, head=head)
     end = backbone.cut("last")
     head = backbone.native_head(classes, seed=0)
-    return Trainee(start=start, end=end, head=head, body=backbone.part(start, end))
+    return make_trainee(backbone, start=start, end=end, head=head)
 
 
 def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -233,13 +260,14 @@ def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def _table(found: dict[str, Measured]) -> str:
     """In Markdown: medians with ranges over all counted epochs, and ratios over the repeats."""
     lines = [
-        "| trained | extraction, once | stored, s an epoch | plain, s an epoch | ratio | bar | same weights |",
-        "|---|---|---|---|---|---|---|",
+        "| trained | precision | extraction | stored, s an epoch | plain, s an epoch | ratio | bar | same weights |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, case in found.items():
         stored, plain = ([second for one in case.epochs[way] for second in one] for way in WAYS)
         cells = (
             CASES[name].what,
+            case.precision,
             f"{case.extraction:.1f} s",
             median_and_range(stored, _digits(stored)),
             median_and_range(plain),

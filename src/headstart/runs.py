@@ -37,6 +37,7 @@ PROBLEMS_FILE = "problems.csv"
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+REFIT_CHECKPOINT_FILE = "checkpoint-refit.safetensors"
 """The complete state of a training that has not ended."""
 ASKED_FILE = "asked.toml"
 """The options of an unfinished run as they were asked for, before it decided any."""
@@ -144,7 +145,7 @@ class RunWriter:
             self.config = begun
             _clear(self.folder)
             return
-        for name in (CHECKPOINT_FILE, ASKED_FILE):
+        for name in (CHECKPOINT_FILE, REFIT_CHECKPOINT_FILE, ASKED_FILE):
             (self.folder / name).unlink(missing_ok=True)
         _clear(self.folder)
         self._write_config()
@@ -209,7 +210,7 @@ class RunWriter:
     def finish(self, result: Mapping[str, Any]) -> Run:
         """Write `result.json`: from here on the run is finished."""
         atomic_write(self.folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False).encode())
-        for name in (CHECKPOINT_FILE, ASKED_FILE):
+        for name in (CHECKPOINT_FILE, REFIT_CHECKPOINT_FILE, ASKED_FILE):
             (self.folder / name).unlink(missing_ok=True)
         return Run(folder=self.folder, config=self.config, result=result)
 

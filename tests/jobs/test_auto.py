@@ -32,8 +32,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _config(photos: Path, **options: Any) -> TrainConfig:
-    """Few short epochs of the last stage, nothing decided by measuring."""
-    quick = {"precision": "float32", "epochs": 3, "from_layer": "blocks.4"}
+    """Few short epochs of the last stage, nothing decided by measuring, trained once."""
+    quick = {"precision": "float32", "epochs": 3, "from_layer": "blocks.4", "refit": "no"}
     return TrainConfig(str(photos), **quick | options)
 
 
@@ -194,6 +194,66 @@ def test_random_variants_from_the_pixels_on(many: Path, tmp_path: Path, store: P
     assert _same(run, _repeated(run, tmp_path / "again", store))
 
 
+# Training anew on validation's images too
+
+
+def test_the_better_is_trained_anew_on_validation_too(many: Path, tmp_path: Path, store: Path) -> None:
+    watched = _Signals(NEVER)
+    judged = train(_config(many), out=tmp_path / "judged", store=store)
+
+    run = train(_config(many, refit=None), out=tmp_path / "run", store=store, observers=watched.observers)
+
+    images, result = run.result["images"], run.result
+    assert run.config.refit == "yes"
+    assert result["train"]["n"] == images["train"] + images["val"]
+    assert result["validation"] == judged.result["validation"]
+    assert result["choice"]["temperature"] == judged.result["choice"]["temperature"]
+    assert "held-out images right" in result["choice"]["because"]
+    assert result["choice"]["refit"].startswith(f"on all {result['train']['n']} images")
+    assert _phases(run) == [*_phases(judged), *["refit"] * 3]
+    assert (run.folder / "classifier.safetensors").read_bytes() != (
+        judged.folder / "classifier.safetensors"
+    ).read_bytes()
+    assert any(
+        sentence.startswith(f"Training anew on all {result['train']['n']}") for sentence in watched.said
+    )
+    assert _same(run, _repeated(run, tmp_path / "again", store))
+
+
+def test_a_probe_that_is_kept_is_not(many: Path, tmp_path: Path, store: Path) -> None:
+    config = _config(many, lr=5.0, clip=0.0, keep="last", refit="yes")
+
+    run = train(config, out=tmp_path / "run", store=store)
+
+    assert run.result["technique"] == "probe"
+    assert "refit" not in _phases(run)
+
+
+def test_without_time_for_it_what_was_judged_is_kept(
+    many: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AUTO, "_REFIT_WITHIN", 0.0)
+
+    run = train(_config(many, refit=None), out=tmp_path / "run", store=store)
+
+    assert run.config.refit == "no"
+    assert run.result["train"]["n"] == run.result["images"]["train"]
+    monkeypatch.setattr(AUTO, "_REFIT_WITHIN", 1e9)
+    assert _same(run, _repeated(run, tmp_path / "again", store))
+
+
+def test_ctrl_c_while_training_anew_keeps_what_was_judged(many: Path, tmp_path: Path, store: Path) -> None:
+    judged = train(_config(many), out=tmp_path / "judged", store=store)
+    watched = _Signals(at=3 * 2 + 4)  # 3 epochs of 2 steps came before
+
+    config = _config(many, refit="yes")
+    run = train(config, out=tmp_path / "run", store=store, observers=watched.observers)
+
+    assert watched.steps == watched.at
+    assert run.config.refit == "no"
+    assert _same(run, judged)
+
+
 # Time
 
 
@@ -307,12 +367,12 @@ def test_ctrl_c_among_folds_keeps_the_probe(few: Path, tmp_path: Path, store: Pa
 
 @pytest.mark.usefixtures("winning")
 @pytest.mark.parametrize(
-    ("photos", "at"), [("many", 3), pytest.param("few", 2, marks=pytest.mark.slow), ("few", 10)]
+    ("photos", "at"), [("many", 3), ("many", 9), pytest.param("few", 2, marks=pytest.mark.slow), ("few", 10)]
 )
 def test_sigterm_leaves_a_classifier_and_the_run_goes_on(
     photos: str, at: int, tmp_path: Path, store: Path, request: pytest.FixtureRequest
 ) -> None:
-    config = _config(request.getfixturevalue(photos), lr=1e-4)
+    config = _config(request.getfixturevalue(photos), lr=1e-4, refit="yes")
     whole = train(config, out=tmp_path / "whole", store=store)
     stopped = _Signals(at=at, number=signal.SIGTERM)
 

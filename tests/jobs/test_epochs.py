@@ -4,7 +4,7 @@ import importlib
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,56 @@ def test_layers_decay_stage_by_stage(few: Path, tmp_path: Path, monkeypatch: pyt
     assert sorted(name for stage in stages for name in stage) == sorted(
         name for name, _ in asked[0]["arguments"][0].named_parameters()
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [("finetune", {"from_layer": "blocks.4"}), ("lp-ft", {"from_layer": "blocks.4"}), ("probe", {})],
+)
+def test_what_validation_has_judged_is_trained_anew_on_its_images_too(
+    many: Path, tmp_path: Path, recipe: str, options: dict[str, Any]
+) -> None:
+    config = _config(many, recipe=recipe, **options)
+
+    judged, run = (
+        train(replace(config, refit=refit), out=tmp_path / refit).result for refit in ("no", "yes")
+    )
+
+    assert judged["train"]["n"] == judged["images"]["train"]
+    assert run["train"]["n"] == run["images"]["train"] + run["images"]["val"]
+    assert run["validation"] == judged["validation"]
+    assert run["choice"]["temperature"] == judged["choice"]["temperature"] != 1
+    assert run["test"] != judged["test"]
+    untimed = "phase,epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy".count(",") + 1
+    once, anew = (
+        [row.split(",")[:untimed] for row in (tmp_path / name / "history.csv").read_text().splitlines()]
+        for name in ("no", "yes")
+    )
+    assert anew[: len(once)] == once
+    assert [row[0] for row in anew[len(once) :]] == ["refit"] * 2
+
+
+def test_training_anew_ends_with_the_epoch_that_the_judged_one_ended_with(many: Path, tmp_path: Path) -> None:
+    config = _config(many, recipe="probe", epochs=9, lr=0.0, patience=2, refit="yes")
+
+    train(config, out=tmp_path / "run")
+
+    phases = [row.split(",")[0] for row in (tmp_path / "run/history.csv").read_text().splitlines()[1:]]
+    assert phases == ["probe"] * 3 + ["refit"] * 3
+
+
+def test_an_interrupted_training_anew_is_gone_on_with(many: Path, tmp_path: Path) -> None:
+    config = _config(many, recipe="finetune", from_layer="blocks.4", refit="yes", batch_size=32)
+    whole = train(config, out=tmp_path / "whole")
+    _interrupted(config, tmp_path / "run", step=2 * 2 + 3)  # after two epochs of two steps
+    steps: list[int] = []
+
+    run = train(config, out=tmp_path / "run", observers=Observers(step=lambda *_, **__: steps.append(1)))
+
+    assert len(steps) == 2 * 3 - 3  # with validation's images an epoch has three
+    assert not list(run.folder.glob("checkpoint*"))
+    for name in ("classifier.safetensors", "predictions.parquet"):
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
 def test_it_stops_early_on_the_same_schedule(few: Path, tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from headstart.files import parse_duration
 from headstart.heads import new_linear_head
 from headstart.images import decode_image
 from headstart.jobs.epochs import (
+    Rows,
     Trainee,
     fit_by_epochs,
+    judge_by_epochs,
     make_trainee,
     probabilities_of,
-    train_by_epochs,
+    refit_by_epochs,
     with_precision,
 )
 from headstart.jobs.inputs import Inputs, open_inputs
@@ -30,8 +32,6 @@ from headstart.recipes import CURVES, Recipe, read_recipe
 from headstart.training import Epoch
 from headstart.views import ORIGINAL
 
-Rows = NDArray[np.int64]
-
 # Photos smaller than what the weights were trained on are not blown up to it: the network finds the same in them at
 # their own size, in a fraction of the time. Below the least size its last maps would have too few positions.
 _LEAST_SIZE, _SIZE_STEP = 128, 32
@@ -39,6 +39,9 @@ _SAMPLE = 50
 _JUDGING = 1 / 3  # what it costs to judge an image, of what it costs to train on it
 _SPARE = 1.15
 _MOST_FOLDS = 3
+# A few hundred validation images more to train on make a difference. Where training takes longer there are more
+# photos, and a fifth of them matters less.
+_REFIT_WITHIN = 300.0
 _CURVE_EPOCHS, _CURVE_STEPS = 25, 2000
 
 
@@ -78,8 +81,10 @@ def _curves(work: Work) -> list[tuple[str, Epoch]]:
     quiet = replace(work, observers=Observers(), config=config, stored=True)
     end = work.backbone.cut(work.config.layer)
     head = new_linear_head(math.prod(end.shape), len(work.data.dataset.classes), seed=work.config.seed)
-    trainee = make_trainee(quiet, start=end, end=end, head=head)
-    return list(train_by_epochs(quiet, recipe, trainee, open_inputs(quiet, recipe, start=end)).history)
+    trainee = make_trainee(quiet.backbone, start=end, end=end, head=head)
+    return list(
+        judge_by_epochs(quiet, recipe, lambda _: trainee, open_inputs(quiet, recipe, start=end)).history
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +130,8 @@ class _Tuning:
         if self.work.checkpoint.exists():  # it goes on as it was planned
             return self
         with self.inputs.source.session():
-            work, speed = with_precision(
-                self.work, self.recipe, self._trainee(self.work.data.rows("train"))[1], self.inputs
-            )
+            trainee = self._trainee(self.work.data.rows("train"))
+            work, speed = with_precision(self.work, self.recipe, trainee, self.inputs)
         return replace(self, work=work)._in_time(speed)
 
     def _in_time(self, speed: float) -> "_Tuning | None":
@@ -168,7 +172,35 @@ class _Tuning:
         tuned = self._train()
         if tuned is None:
             return self._ended(probe, "before its first epoch was over")
-        return _better(self.work, probe, tuned, tuned.held_out)
+        better = _better(self.work, probe, tuned, tuned.held_out)
+        return self._refitted(better) if better.technique == "lp-ft" else better
+
+    def _refitted(self, judged: Outcome) -> Outcome:
+        """The same trained anew on all images, validation's too, where there is time for it."""
+        work, history = self.work, [epoch for phase, epoch in judged.history if phase == "finetune"]
+        images = len(work.data.rows("train")) + len(work.data.rows("val"))
+        expected = len(history) * images / statistics.median(epoch.images_per_second for epoch in history)
+        if work.config.refit is None and judged.choice["completed"]:
+            bound = _REFIT_WITHIN if work.config.time is None else parse_duration(work.config.time)
+            in_time = time.monotonic() + expected * _SPARE <= work.began + bound
+            work.decide("refit", "yes" if in_time else "no")
+            if not in_time:
+                return judged
+        if (
+            not judged.choice["completed"] or work.config.refit == "no"
+        ):  # whoever pressed Ctrl-C has waited enough
+            work.decide("refit", "no")
+            return judged
+        work.observers.tell(
+            f"Training anew on all {images} images, validation's too, takes about {_duration(expected)}. "
+            "Ctrl-C ends it and keeps what there is."
+        )
+        work.interim(judged.classifier)
+        again = refit_by_epochs(work, self.recipe, self._trainee, self.inputs, judged, keeps_best=True)
+        if again is None:
+            work.decide("refit", "no")
+            return judged
+        return replace(again, path=judged.path, choice={**judged.choice, **again.choice})
 
     def _against_by_folds(self, probe: Outcome) -> Outcome:
         """Judge fine-tuning out of fold; where it wins, train on all of train."""
@@ -197,10 +229,10 @@ class _Tuning:
         found = np.empty((len(rows), len(data.dataset.classes)))
         for fold in range(self.folds):
             self.work.observers.tell(f"Fold {fold + 1} of {self.folds}, to judge fine-tuning.")
-            work, trainee = self._trainee(rows[folds != fold])
+            trainee = self._trainee(rows[folds != fold])
             with self.inputs.source.session():
                 trained = fit_by_epochs(
-                    work,
+                    self.work,
                     self.recipe,
                     trainee,
                     self.inputs,
@@ -210,16 +242,14 @@ class _Tuning:
                 )
             if not trained.complete:
                 return None
-            found[folds == fold] = probabilities_of(work, trainee, self.inputs, rows[folds == fold])
+            found[folds == fold] = probabilities_of(self.work, trainee, self.inputs, rows[folds == fold])
         return HeldOut(rows=rows, probabilities=found)
 
-    def _trainee(self, rows: Rows) -> tuple[Work, Trainee]:
+    def _trainee(self, rows: Rows) -> Trainee:
         """A fresh copy of the network with a head that knows these images only."""
-        work = replace(self.work, backbone=self.work.backbone.copy())
-        head = soft_head(work, self.features, rows)
-        return work, make_trainee(
-            work, start=start_of(work), end=work.backbone.cut(work.config.layer), head=head
-        )
+        own = self.work.backbone.copy()
+        start, end = start_of(replace(self.work, backbone=own)), own.cut(self.work.config.layer)
+        return make_trainee(own, start=start, end=end, head=soft_head(self.work, self.features, rows))
 
     def _train(self) -> Outcome | None:
         """Train on train; None where Ctrl-C came too early.
@@ -227,11 +257,12 @@ class _Tuning:
         With a validation part each epoch is judged, and Ctrl-C or the clock may end it. What was judged by folds is
         the training as a whole.
         """
-        work, trainee = self._trainee(self.work.data.rows("train"))
-        deadline = math.inf
+        work, deadline = self.work, math.inf
         if work.config.time is not None and not self.folds:
             deadline = work.began + parse_duration(work.config.time)
-        tuned = train_by_epochs(work, self.recipe, trainee, self.inputs, deadline=deadline, keeps_best=True)
+        tuned = judge_by_epochs(
+            work, self.recipe, self._trainee, self.inputs, deadline=deadline, keeps_best=True
+        )
         if not tuned.history or (self.folds and not tuned.choice["completed"]):
             return None
         if len(tuned.history) < self.epochs:

@@ -5,7 +5,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from headstart.backbones import Cut
+from headstart.backbones import Backbone, Cut
 from headstart.classifier import Classifier
 from headstart.datasets import balanced_weights
 from headstart.jobs.inputs import Inputs
@@ -31,6 +31,7 @@ from headstart.training import (
     images_per_second,
     network_logits,
     noticed_interruptions,
+    soften_head,
     train_network,
 )
 from headstart.views import ORIGINAL
@@ -43,6 +44,7 @@ class Trainee:
     """A network to train: frozen up to a cut, trained from there on.
 
     Attributes:
+        backbone: the network, this training's own to change.
         start: where the frozen prefix ends; None where training starts at the pixels.
         end: the cut whose features the head takes.
         head: module from these features to logits (N, K).
@@ -50,6 +52,7 @@ class Trainee:
         stages: names of the body's parameters, stage by stage.
     """
 
+    backbone: Backbone
     start: Cut | None
     end: Cut
     head: nn.Module
@@ -62,14 +65,19 @@ class Trainee:
         return "probe" if self.start is not None and self.start.name == self.end.name else "finetune"
 
 
-def make_trainee(work: Work, *, start: Cut | None, end: Cut, head: nn.Module) -> Trainee:
-    """Put a head behind the work's network."""
+TraineeOf = Callable[[Rows], Trainee]
+"""Makes a network to be trained on these images; each time a fresh one."""
+
+
+def make_trainee(backbone: Backbone, *, start: Cut | None, end: Cut, head: nn.Module) -> Trainee:
+    """Put a head behind a network."""
     return Trainee(
+        backbone=backbone,
         start=start,
         end=end,
         head=head,
-        body=work.backbone.part(start, end),
-        stages=work.backbone.stages(start, end),
+        body=backbone.part(start, end),
+        stages=backbone.stages(start, end),
     )
 
 
@@ -96,6 +104,7 @@ def fit_by_epochs(
     fit: Rows,
     check: Rows,
     checkpoint: Path | None = None,
+    earlier: Sequence[tuple[str, Epoch]] = (),
     deadline: float = math.inf,
     keeps_best: bool = False,
 ) -> Trained:
@@ -109,6 +118,7 @@ def fit_by_epochs(
         fit: rows of the images to train on.
         check: rows of those that choose the epoch; may be empty.
         checkpoint: file of the complete state.
+        earlier: (phase, epoch) of what was trained before, for the history on disk.
         deadline: see `Watch`.
         keeps_best: whether Ctrl-C ends the training only, and the best epoch so far counts.
 
@@ -118,12 +128,13 @@ def fit_by_epochs(
     Raises:
         KeyboardInterrupt: Ctrl-C without `keeps_best`, or SIGTERM; the checkpoint has been written.
     """
+    phase = "refit" if earlier else trainee.phase
 
     def note(history: Sequence[Epoch], epochs: int) -> None:
         if work.observers.epoch is not None:
-            work.observers.epoch(trainee.phase, history[-1], epochs)
+            work.observers.epoch(phase, history[-1], epochs)
         if checkpoint is not None:
-            work.note_history([(trainee.phase, epoch) for epoch in history])
+            work.note_history([*earlier, *((phase, epoch) for epoch in history)])
 
     with noticed_interruptions() as interruption:
         trained = train_network(
@@ -176,21 +187,11 @@ def _outcome(
     trained: Trained,
     *,
     fit: Rows,
-    check: Rows,
     seconds: float,
 ) -> Outcome:
-    """A trained network as the outcome of a technique, its probabilities made to mean what they say.
-
-    The temperature comes from validation images, which the network has not been trained on.
-    """
-    held_out, temperature = None, 1.0
-    if trained.validation_logits is not None:
-        labels = inputs.examples(check, all_views=work.config.average_views).labels
-        temperature = calibrate_head(trainee.head, trained.validation_logits, labels)
-        softened = _averaged(trained.validation_logits.double() / temperature, len(check))
-        held_out = HeldOut(rows=check, probabilities=softened)
+    """A trained network as the outcome of a technique."""
     classifier = Classifier(
-        backbone=work.backbone.trained(),
+        backbone=trainee.backbone.trained(),
         cut=trainee.end,
         head=trainee.head,
         classes=work.data.dataset.classes,
@@ -202,24 +203,59 @@ def _outcome(
         classifier=classifier,
         probabilities=lambda rows: probabilities_of(work, trainee, inputs, rows),
         fitted_on=fit,
-        held_out=held_out,
+        held_out=None,
         history=[(trainee.phase, epoch) for epoch in trained.history],
         kept={trainee.phase: trained.kept},
         choice={
             "epoch": trained.kept,
             "of_epochs": recipe.rates().epochs,
             "completed": trained.complete,
-            "temperature": temperature,
+            "temperature": 1.0,
+            "precision": "bf16" if work.config.precision == "bf16" else "float32",
             "trained_from": "the pixels" if trainee.start is None else trainee.start.name,
         },
         seconds={trainee.phase: seconds},
     )
 
 
-def train_by_epochs(
+def _calibrated(
+    work: Work, trainee: Trainee, inputs: Inputs, outcome: Outcome, logits: torch.Tensor, check: Rows
+) -> Outcome:
+    """The outcome whose probabilities mean what they say: softened by the temperature that suits validation images."""
+    labels = inputs.examples(check, all_views=work.config.average_views).labels
+    temperature = calibrate_head(trainee.head, logits, labels)
+    softened = _averaged(logits.double() / temperature, len(check))
+    return replace(
+        outcome,
+        held_out=HeldOut(rows=check, probabilities=softened),
+        choice={**outcome.choice, "temperature": temperature},
+    )
+
+
+def train_by_epochs(work: Work, recipe: Recipe, trainee_of: TraineeOf, inputs: Inputs) -> Outcome:
+    """Train a network on train, and once validation has judged it, where the recipe says so, on both anew.
+
+    Args:
+        work: the run.
+        recipe: how.
+        trainee_of: makes the network.
+        inputs: of all images.
+
+    Raises:
+        KeyboardInterrupt: see `fit_by_epochs`.
+    """
+    outcome = judge_by_epochs(work, recipe, trainee_of, inputs)
+    if recipe.refit == "no" or outcome.held_out is None:
+        return outcome
+    again = refit_by_epochs(work, recipe, trainee_of, inputs, outcome)
+    assert again is not None
+    return again
+
+
+def judge_by_epochs(
     work: Work,
     recipe: Recipe,
-    trainee: Trainee,
+    trainee_of: TraineeOf,
     inputs: Inputs,
     *,
     deadline: float = math.inf,
@@ -230,7 +266,7 @@ def train_by_epochs(
     Args:
         work: the run.
         recipe: how.
-        trainee: the network.
+        trainee_of: makes the network.
         inputs: of all images.
         deadline: see `Watch`.
         keeps_best: see `fit_by_epochs`; `choice["completed"]` and `history` of the outcome say what came of it.
@@ -240,6 +276,7 @@ def train_by_epochs(
     """
     start = time.perf_counter()
     fit, check = work.data.rows("train"), work.data.rows("val")
+    trainee = trainee_of(fit)
     tuned = trainee.phase == "finetune"
     with inputs.source.session():
         if tuned and work.config.precision == "auto":
@@ -256,7 +293,66 @@ def train_by_epochs(
             keeps_best=keeps_best,
         )
     seconds = time.perf_counter() - start
-    return _outcome(work, recipe, trainee, inputs, trained, fit=fit, check=check, seconds=seconds)
+    outcome = _outcome(work, recipe, trainee, inputs, trained, fit=fit, seconds=seconds)
+    if trained.validation_logits is None:
+        return outcome
+    return _calibrated(work, trainee, inputs, outcome, trained.validation_logits, check)
+
+
+def refit_by_epochs(
+    work: Work,
+    recipe: Recipe,
+    trainee_of: TraineeOf,
+    inputs: Inputs,
+    judged: Outcome,
+    *,
+    keeps_best: bool = False,
+) -> Outcome | None:
+    """Train a fresh network on train and validation together, as long as the one that validation has judged.
+
+    What validation said stands for it too, and so does the temperature. No epoch is chosen: the last is kept.
+
+    Returns:
+        The outcome; None where Ctrl-C ended it, with `keeps_best`.
+
+    Raises:
+        KeyboardInterrupt: see `fit_by_epochs`.
+    """
+    start = time.perf_counter()
+    fit = np.concatenate([work.data.rows("train"), work.data.rows("val")])
+    trainee = trainee_of(fit)
+    epochs = [epoch for phase, epoch in judged.history if phase == trainee.phase]
+    as_judged = replace(work.config, stop_after=len(epochs), precision=judged.choice["precision"])
+    work = replace(work, config=as_judged)
+    with inputs.source.session():
+        trained = fit_by_epochs(
+            work,
+            recipe,
+            trainee,
+            inputs,
+            fit=fit,
+            check=fit[:0],
+            checkpoint=work.refit_checkpoint if trainee.phase == "finetune" else None,
+            earlier=judged.history,
+            keeps_best=keeps_best,
+        )
+    if not trained.complete:
+        return None
+    soften_head(trainee.head, judged.choice["temperature"])
+    outcome = _outcome(work, recipe, trainee, inputs, trained, fit=fit, seconds=time.perf_counter() - start)
+    return replace(
+        outcome,
+        held_out=judged.held_out,
+        history=[*judged.history, *(("refit", epoch) for _, epoch in outcome.history)],
+        kept=judged.kept,
+        choice={
+            **outcome.choice,
+            "temperature": judged.choice["temperature"],
+            "refit": f"on all {len(fit)} images of train and validation, after validation had judged a network trained "
+            f"on {len(work.data.rows('train'))}",
+        },
+        seconds={**judged.seconds, "refit": outcome.seconds[trainee.phase]},
+    )
 
 
 def _class_weights(work: Work, fit: Rows) -> torch.Tensor | None:

@@ -1,6 +1,7 @@
 """The techniques: probe, finetune, lp-ft and scratch, each from a recipe to an outcome."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal, cast
@@ -10,7 +11,7 @@ from torch import nn
 
 from headstart.backbones import Cut
 from headstart.heads import MlpHead, new_linear_head
-from headstart.jobs.epochs import make_trainee, train_by_epochs
+from headstart.jobs.epochs import Rows, Trainee, make_trainee, train_by_epochs
 from headstart.jobs.flips import judge_flips
 from headstart.jobs.inputs import open_inputs, views_of
 from headstart.jobs.probing import load_views, probe_photos, soft_head
@@ -30,38 +31,55 @@ def probe(work: Work, recipe: Recipe) -> Outcome:
         return probe_photos(work, end, views_of(recipe), cast(HeadKind, recipe.head))
     if not recipe.rates().epochs:
         recipe = replace(recipe, epochs=_EPOCHS_OF_A_HEAD)
-    trainee = make_trainee(work, start=end, end=end, head=new_head(work, recipe, end))
-    inputs = open_inputs(work, recipe, start=end)
-    return train_by_epochs(work, recipe, trainee, inputs)
+
+    def trainee_of(_: Rows) -> Trainee:
+        return make_trainee(work.backbone, start=end, end=end, head=new_head(work, recipe, end))
+
+    return train_by_epochs(work, recipe, trainee_of, open_inputs(work, recipe, start=end))
 
 
 def finetune(work: Work, recipe: Recipe) -> Outcome:
     """Train all layers, or those from a layer on, with a new head or an earlier run's."""
-    return _train_layers(work, recipe, lambda end: new_head(work, recipe, end), anew=work.config.reinit)
+    return _train_layers(work, recipe, _new_head, anew=work.config.reinit)
 
 
 def scratch(work: Work, recipe: Recipe) -> Outcome:
     """Train the same network from random weights."""
-    return _train_layers(work, recipe, lambda end: new_head(work, recipe, end), anew=True)
+    return _train_layers(work, recipe, _new_head, anew=True)
 
 
 def lp_ft(work: Work, recipe: Recipe) -> Outcome:
     """Probe first, then fine-tune from the head that has not seen validation (Kumar et al. 2022, arXiv:2202.10054)."""
-
-    def head_of(end: Cut) -> nn.Module:
-        return soft_head(work, load_views(work, end, (ORIGINAL,)), work.data.rows("train"))
-
-    return _train_layers(work, recipe, head_of, anew=False)
+    return _train_layers(work, recipe, _fitted_head, anew=False)
 
 
-def _train_layers(work: Work, recipe: Recipe, head_of: Callable[[Cut], nn.Module], *, anew: bool) -> Outcome:
+HeadOf = Callable[[Work, Recipe, Rows], nn.Module]
+"""Makes the head that a training on these images starts from."""
+
+
+def _new_head(work: Work, recipe: Recipe, _: Rows) -> nn.Module:
+    return new_head(work, recipe, end_of(work, recipe))
+
+
+def _fitted_head(work: Work, recipe: Recipe, rows: Rows) -> nn.Module:
+    return soft_head(work, load_views(work, end_of(work, recipe), (ORIGINAL,)), rows)
+
+
+def _train_layers(work: Work, recipe: Recipe, head_of: HeadOf, *, anew: bool) -> Outcome:
     """Train from the pixels, or from `--from` on, behind a head on the recipe's cut; layers begin anew if asked for."""
-    start, end = start_of(work), end_of(work, recipe)
+    start = start_of(work)
     recipe = decide_flips(work, for_prefix(work, recipe, start))
-    trainee = make_trainee(work, start=start, end=end, head=head_of(end))
-    if anew:
-        work.backbone.reinitialise(trainee.body, seed=work.config.seed)
-    return train_by_epochs(work, recipe, trainee, open_inputs(work, recipe, start=start))
+
+    def trainee_of(rows: Rows) -> Trainee:
+        own = work.backbone.copy()
+        trained = replace(work, backbone=own)
+        head = head_of(work, recipe, rows)
+        trainee = make_trainee(own, start=start_of(trained), end=end_of(trained, recipe), head=head)
+        if anew:
+            own.reinitialise(trainee.body, seed=work.config.seed)
+        return trainee
+
+    return train_by_epochs(work, recipe, trainee_of, open_inputs(work, recipe, start=start))
 
 
 TECHNIQUES: Mapping[str, Callable[[Work, Recipe], Outcome]] = MappingProxyType(
@@ -85,7 +103,7 @@ def new_head(work: Work, recipe: Recipe, end: Cut) -> nn.Module:
     if not work.config.reinit and work.start.head is not None:
         earlier = work.start.head_for(work.data.dataset.classes, end.name, work.config.head)
         if earlier is not None:
-            return earlier
+            return deepcopy(earlier)
         work.observers.tell(
             "The head is new: the earlier run's is of another kind, or for other classes or features."
         )

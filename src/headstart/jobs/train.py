@@ -32,8 +32,8 @@ from headstart.jobs.techniques import TECHNIQUES
 from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
 from headstart.recipes import expand_recipe, read_recipe
-from headstart.report import RunRecord, draw_thumbnail, render_report
-from headstart.runs import CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
+from headstart.report import PHASES, RunRecord, draw_thumbnail, render_report
+from headstart.runs import CHECKPOINT_FILE, REFIT_CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
 from headstart.runtimes import choose_device
 from headstart.training import Epoch
 
@@ -95,6 +95,7 @@ def train(
             stored=not no_store,
             device=config.device,
             checkpoint=writer.folder / CHECKPOINT_FILE,
+            refit_checkpoint=writer.folder / REFIT_CHECKPOINT_FILE,
             decide=writer.decide,
             note_history=lambda history: writer.history(_history(history)),
             interim=writer.classifier,
@@ -182,7 +183,6 @@ def _read(
 def _technique(work: Work) -> Outcome:
     """The one technique that the configuration asks for."""
     recipe = read_recipe(work.config)
-    work = replace(work, backbone=work.backbone.copy())
     return TECHNIQUES[recipe.technique](work, recipe)
 
 
@@ -276,7 +276,7 @@ def _write_report(
         labels=judged.predictions.labels,
         probabilities=judged.predictions.probabilities,
         path=_path(outcome),
-        history=_history(outcome.history),
+        history=_history([(phase, epoch) for phase, epoch in outcome.history if phase in PHASES]),
         best_epoch=outcome.kept,
         problems=[(problem.path, problem.reason) for problem in work.data.problems],
         config=asdict(writer.config),

@@ -90,6 +90,7 @@ class Work:
         stored: whether trainings take their inputs from the store where they can, instead of computing them anew.
         device: where networks run.
         checkpoint: file of a training's complete state.
+        refit_checkpoint: the same of the training on train and validation that follows it.
         decide: notes an option that was decided during the run, so that repeating it decides the same.
         note_history: writes (phase, epoch) of the epochs so far.
         interim: writes a classifier that can be used while the run goes on.
@@ -105,6 +106,7 @@ class Work:
     stored: bool
     device: str
     checkpoint: Path
+    refit_checkpoint: Path
     decide: Callable[[str, Any], None]
     note_history: Callable[[Sequence[tuple[str, Epoch]]], None]
     interim: Callable[[Classifier], None]

@@ -9,10 +9,11 @@ from headstart.report.photos import (
     draw_predictions,
     draw_thumbnail,
 )
-from headstart.report.record import RunRecord
+from headstart.report.record import PHASES, RunRecord
 
 __all__ = [
     "MOST_PHOTOS",
+    "PHASES",
     "PredictedPhoto",
     "RenderedReport",
     "RunRecord",

@@ -1,7 +1,7 @@
 """Training: heads that are solved for, and networks that are trained by epochs."""
 
 from headstart.training.augment import Augmentation
-from headstart.training.calibration import calibrate_head
+from headstart.training.calibration import calibrate_head, soften_head
 from headstart.training.checkpoint import Epoch
 from headstart.training.interruption import noticed_interruptions
 from headstart.training.kinds import HeadKind
@@ -34,5 +34,6 @@ __all__ = [
     "images_per_second",
     "network_logits",
     "noticed_interruptions",
+    "soften_head",
     "train_network",
 ]

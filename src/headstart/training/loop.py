@@ -90,6 +90,8 @@ class Watch:
 class Trained:
     """What a training gave; body and head hold the kept weights.
 
+    Where nothing is validated these are the weights at its end, also at one that came in the midst of an epoch.
+
     Attributes:
         history: the figures of each epoch.
         kept: number of the epoch whose weights are kept.
@@ -295,9 +297,19 @@ class _Training:
         self.progress = Progress(epoch=epoch.number, history=[*progress.history, epoch], best=progress.best)
         if self.is_better(epoch):
             self.progress.best, self.best_logits = epoch.number, logits
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.keep_weights()
         if self.watch.epoch is not None:
             self.watch.epoch(self.progress.history, self.epochs)
+
+    def keep_weights(self) -> None:
+        """Copy the weights of this moment; where nothing chooses among epochs, the model's own at the end are kept."""
+        if self.validation is None:
+            return
+        state = {name: value.detach() for name, value in self.model.state_dict().items()}
+        if not self.best:
+            self.best = {name: torch.empty_like(value) for name, value in state.items()}
+        for name, value in state.items():
+            self.best[name].copy_(value)
 
     def is_better(self, epoch: Epoch) -> bool:
         """Whether this epoch's weights are to be kept: by accuracy, then by loss."""
