@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _config(photos: Path, **options: Any) -> TrainConfig:
     """Few short epochs of the last stage, nothing decided by measuring, trained once."""
-    quick = {"precision": "float32", "epochs": 3, "from_layer": "blocks.4", "refit": "no"}
+    quick = {"precision": "float32", "epochs": 3, "from_layer": "blocks.4", "refit": "no", "batch_size": 32}
     return TrainConfig(str(photos), **quick | options)
 
 

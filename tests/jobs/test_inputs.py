@@ -90,7 +90,7 @@ def test_an_epoch_behind_a_frozen_prefix_runs_it_on_no_image(
     def step(*_: object, **__: object) -> None:
         steps.append(sum(passes))
 
-    config = _config(few, recipe="finetune", from_layer="blocks.4", epochs=3)
+    config = _config(few, recipe="finetune", from_layer="blocks.4", epochs=3, size=32)
     train(config, out=tmp_path / "stored", observers=Observers(step=step))
     assert set(steps) == {18}  # all of them before the first step, once
     passes.clear()

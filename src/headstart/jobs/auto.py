@@ -12,7 +12,7 @@ from headstart.config import TrainConfig
 from headstart.datasets import stratified_folds
 from headstart.files import parse_duration
 from headstart.heads import new_linear_head
-from headstart.images import decode_image
+from headstart.jobs.defaults import suit_few_images, suit_photos
 from headstart.jobs.epochs import (
     Rows,
     Trainee,
@@ -25,17 +25,12 @@ from headstart.jobs.epochs import (
 )
 from headstart.jobs.inputs import Inputs, open_inputs
 from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, soft_head
-from headstart.jobs.start import load_start
 from headstart.jobs.techniques import decide_flips, for_prefix, start_of
 from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
 from headstart.recipes import CURVES, Recipe, read_recipe
 from headstart.training import Epoch
 from headstart.views import ORIGINAL
 
-# Photos smaller than what the weights were trained on are not blown up to it: the network finds the same in them at
-# their own size, in a fraction of the time. Below the least size its last maps would have too few positions.
-_LEAST_SIZE, _SIZE_STEP = 128, 32
-_SAMPLE = 50
 _JUDGING = 1 / 3  # what it costs to judge an image, of what it costs to train on it
 _SPARE = 1.15
 _MOST_FOLDS = 3
@@ -106,9 +101,10 @@ class _Tuning:
     @classmethod
     def prepare(cls, work: Work) -> "_Tuning":
         """All that a training needs."""
-        work = _at_photos_size(work)
+        work = suit_photos(work)
         start = start_of(work)
-        recipe = decide_flips(work, for_prefix(work, read_recipe(work.config, technique="lp-ft"), start))
+        recipe = suit_few_images(work, read_recipe(work.config, technique="lp-ft"))
+        recipe = decide_flips(work, for_prefix(work, recipe, start))
         features = load_views(work, work.backbone.cut(work.config.layer), (ORIGINAL,))
         inputs = open_inputs(work, recipe, start=start)
         return cls(work=work, recipe=recipe, features=features, inputs=inputs)
@@ -268,29 +264,6 @@ class _Tuning:
         if len(tuned.history) < self.epochs:
             work.decide("stop_after", len(tuned.history))
         return tuned
-
-
-def _at_photos_size(work: Work) -> Work:
-    """The work with a network whose input is as large as the photos, but no larger than its weights had it."""
-    config = work.config
-    if config.size is not None:
-        return work
-    own = work.backbone.preprocess.size
-    size = min(own, max(_LEAST_SIZE, math.ceil(_photos_side(work.data) / _SIZE_STEP) * _SIZE_STEP))
-    resize = "squash" if config.resize == "weights" else config.resize
-    start = load_start(replace(config, size=size, resize=resize))
-    preprocess = replace(
-        start.backbone.preprocess, mean=work.backbone.preprocess.mean, std=work.backbone.preprocess.std
-    )
-    return replace(work, start=start, backbone=start.backbone.with_preprocess(preprocess))
-
-
-def _photos_side(data: RunData) -> float:
-    """The median short side of some training photos, in pixels."""
-    names = data.dataset.names("train")
-    some = [names[i] for i in np.linspace(0, len(names) - 1, min(_SAMPLE, len(names))).astype(int)]
-    sides = [min(decode_image(read()).shape[:2]) for read in data.dataset.files.readers(some)]
-    return float(statistics.median(sides))
 
 
 def _accuracy(data: RunData, held_out: HeldOut) -> float:

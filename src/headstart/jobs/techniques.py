@@ -11,6 +11,7 @@ from torch import nn
 
 from headstart.backbones import Cut
 from headstart.heads import MlpHead, new_linear_head
+from headstart.jobs.defaults import suit_few_images, suit_photos
 from headstart.jobs.epochs import Rows, Trainee, make_trainee, train_by_epochs
 from headstart.jobs.flips import judge_flips
 from headstart.jobs.inputs import open_inputs, views_of
@@ -67,6 +68,8 @@ def _fitted_head(work: Work, recipe: Recipe, rows: Rows) -> nn.Module:
 
 def _train_layers(work: Work, recipe: Recipe, head_of: HeadOf, *, anew: bool) -> Outcome:
     """Train from the pixels, or from `--from` on, behind a head on the recipe's cut; layers begin anew if asked for."""
+    if recipe.technique != "scratch":
+        work, recipe = suit_photos(work), suit_few_images(work, recipe)
     start = start_of(work)
     recipe = decide_flips(work, for_prefix(work, recipe, start))
 

@@ -161,7 +161,7 @@ def _read(
         _require_classes(made, problems)
         return made, record
 
-    begins_with_probe = config.recipe == "auto" or read_recipe(config).technique in ("probe", "lp-ft")
+    begins_with_probe = config.recipe == "auto" or read_recipe(config).technique == "probe"
     probes = begins_with_probe and config.normalise == "weights"
     take = (
         extract_layer_of(config, backbone, store=store, progress=observers.extraction)
