@@ -19,9 +19,9 @@ from headstart.training.machine import Machine
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """From logits (b, K) float32 and labels (b,) to their share of the batch's loss."""
 
-# Fixed, whatever the number of cores: the order of sums, and with it the bits, do not depend on it.
-PIECE = 8
-"""Images that a thread works on at once."""
+# Whatever the number of cores: the order of sums, and with it the bits, do not depend on it.
+_LEAST_PIECE, PIECE = 4, 8
+"""Images that a thread works on at once: a quarter of a batch, but so many at least and at most."""
 
 
 class Backward(Protocol):
@@ -51,7 +51,7 @@ class WholeBatch:
 
 
 class Pieces:
-    """A batch in pieces of eight images, each forward and backward on one thread; gradients are added in order."""
+    """A batch in pieces of four to eight images, each forward and backward on one thread; gradients are added in order."""
 
     def __init__(self, model: nn.Module, machine: Machine, pool: ThreadPoolExecutor) -> None:
         self._model, self._machine, self._pool = model, machine, pool
@@ -67,8 +67,8 @@ class Pieces:
             gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
             return loss.detach(), _right(logits, labels[rows]), gradients
 
-        starts = range(0, len(inputs), PIECE)
-        done = self._pool.map(piece, [slice(start, start + PIECE) for start in starts])
+        size = min(PIECE, max(_LEAST_PIECE, len(inputs) // 4))
+        done = self._pool.map(piece, [slice(start, start + size) for start in range(0, len(inputs), size)])
         loss, right, gradients = next(done)
         for more_loss, more_right, more in done:
             loss, right = loss + more_loss, right + more_right
