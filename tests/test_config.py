@@ -92,6 +92,9 @@ def test_two_numbers_out_of_range_stand_in_one_error() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"lr": float("nan")}, "lr is nan; expected a finite number"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf; expected a finite number"),
+        ({"momentum": 1.0}, "momentum is 1.0; expected less than 1"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; expected less than 1"),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1; expected 0 or more"),
         ({"layer_decay": 0}, "layer_decay is 0; expected more than 0 and at most 1"),

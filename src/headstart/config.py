@@ -1,5 +1,6 @@
 """Every option once: command-line flags and TOML keys derive from these dataclasses."""
 
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
@@ -47,10 +48,11 @@ class ExtractConfig:
         weights: The network's `pretrained` weights, a file or folder of weights, or `none`: random ones, as a
             baseline.
         layer: Where to take the features; `headstart backbones NAME` lists a network's layers.
-        size: Side of the network's input in pixels; by default that of its weights.
-        resize: How a photo becomes a square: as the `weights` want it; `crop`, its short side resized and the middle
-            cut out; `squash`, both sides resized; or `pad`, the long side resized and bars added: neither cuts anything
-            off.
+        size: Side of the network's input in pixels; by default that of its weights, and where layers are trained that
+            of the photos, if they are smaller.
+        resize: How a photo becomes a square: as the `weights` want it (where layers are trained, squashed if a probe is
+            better so); `crop`, its short side resized and the middle cut out; `squash`, both sides resized; or `pad`,
+            the long side resized and bars added: neither cuts anything off.
         normalise: Scale pixels as the weights want it, or by mean and std of the training images (dataset).
         split: How to divide the images: auto (as given, else 80/10/10), shares such as 80/10/10 (train, validation,
             test) or 85/15, or a reference program's protocol: r1, r3 or r5.
@@ -89,7 +91,9 @@ class ExtractConfig:
         faults = [fault for fault in (_fault(self, option.name) for option in fields(self)) if fault]
         for name, least in _LEAST.items():
             value = getattr(self, name, None)
-            if isinstance(value, int | float) and value < least:
+            if isinstance(value, float) and not math.isfinite(value):
+                faults.append(f"{name} is {value}; expected a finite number")
+            elif isinstance(value, int | float) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
         if self.weights == "":  # as a path it would be the current folder
             faults.append("weights is empty; expected pretrained, none, a file or a folder")
@@ -169,6 +173,8 @@ class TrainConfig(ExtractConfig):
     def _faults(self) -> list[str]:
         faults = super()._faults()
         # Of another type they have been named already.
+        if isinstance(self.momentum, int | float) and self.momentum >= 1:
+            faults.append(f"momentum is {self.momentum}; expected less than 1")
         if isinstance(self.label_smoothing, int | float) and self.label_smoothing >= 1:
             faults.append(f"label_smoothing is {self.label_smoothing}; expected less than 1")
         if isinstance(self.layer_decay, int | float) and not 0 < self.layer_decay <= 1:

@@ -104,7 +104,7 @@ def _show(run: "Run") -> None:
         f"read      {images['extracted']} extracted, {images['from_store']} from the store, {seconds['read']:.1f} s"
     )
     took = ", ".join(
-        f"{name} {seconds[name]:.1f} s" for name in ("fit", "probe", "finetune") if name in seconds
+        f"{name} {seconds[name]:.1f} s" for name in ("fit", "probe", "finetune", "refit") if name in seconds
     )
     out.print(f"trained   {result['technique']}, {choice['rule']}; {took}", markup=False)
     if (validation := result["validation"]) is not None:
