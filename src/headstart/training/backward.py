@@ -51,7 +51,7 @@ class WholeBatch:
 
 
 class Pieces:
-    """A batch in pieces of four to eight images, each on one thread, forward and backward; gradients add up in order."""
+    """A batch in pieces of four to eight images, each on one thread, forward and back; gradients add up in order."""
 
     def __init__(self, model: nn.Module, machine: Machine, pool: ThreadPoolExecutor) -> None:
         self._model, self._machine, self._pool = model, machine, pool
