@@ -176,16 +176,14 @@ class _Tuning:
         work, history = self.work, [epoch for phase, epoch in judged.history if phase == "finetune"]
         images = len(work.data.rows("train")) + len(work.data.rows("val"))
         expected = len(history) * images / statistics.median(epoch.images_per_second for epoch in history)
-        if work.config.refit is None and judged.choice["completed"]:
+        wanted = work.config.refit
+        if not judged.choice["completed"]:  # whoever pressed Ctrl-C has waited enough
+            wanted = "no"
+        elif wanted is None:
             bound = _REFIT_WITHIN if work.config.time is None else parse_duration(work.config.time)
-            in_time = time.monotonic() + expected * _SPARE <= work.began + bound
-            work.decide("refit", "yes" if in_time else "no")
-            if not in_time:
-                return judged
-        if (
-            not judged.choice["completed"] or work.config.refit == "no"
-        ):  # whoever pressed Ctrl-C has waited enough
-            work.decide("refit", "no")
+            wanted = "yes" if time.monotonic() + expected * _SPARE <= work.began + bound else "no"
+        work.decide("refit", wanted)
+        if wanted == "no":
             return judged
         work.observers.tell(
             f"Training anew on all {images} images, validation's too, takes about {_duration(expected)}. "

@@ -212,7 +212,7 @@ def _same(study: Study, configs: Mapping[str, TrainConfig], cell: _Cell) -> dict
 
 
 def _config(case: Case, options: StudyOptions, cell: _Cell) -> TrainConfig:
-    """A case's configuration for a cell; the size is the weights' own unless it is said, whatever the photos are like."""
+    """A case's configuration for a cell; the size is that of the weights unless it is said, whatever the photos."""
     from headstart.backbones import find_card
 
     values = {"size": find_card(cell.backbone).preprocess.size, **with_classifier(case, cell.classifier)}
