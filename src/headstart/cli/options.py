@@ -51,6 +51,7 @@ _GROUPS = {
         "clip",
         "patience",
         "keep",
+        "refit",
         "stop_after",
         "precision",
     ),
