@@ -13,7 +13,18 @@ from headstart.cli.console import TrainingBar
 from headstart.runs import load_run
 
 DrawPhotos = Callable[..., Path]
-OPTIONS = ["--recipe", "finetune", "--from", "blocks.4", "--epochs", "3", "--batch-size", "32", "--precision", "float32"]
+OPTIONS = [
+    "--recipe",
+    "finetune",
+    "--from",
+    "blocks.4",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "32",
+    "--precision",
+    "float32",
+]
 
 
 @pytest.fixture(autouse=True)
