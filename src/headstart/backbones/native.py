@@ -31,7 +31,9 @@ def build_native_head(card: BackboneCard, last: Cut, n_classes: int, *, seed: in
     """All that an architecture does behind its `last` cut, with random weights for so many classes.
 
     It is taken from a network that was freshly built for these classes, so the weights are drawn as the
-    architecture's authors would; nothing is shared with any other network.
+    architecture's authors would; nothing is shared with any other network. Only where they draw the last layer's the
+    wider the fewer classes there are, as for EfficientNets, it is drawn as torch draws any: a few classes would begin
+    with logits far apart, and a short training would not get over it.
 
     Args:
         card: the architecture.
@@ -53,7 +55,17 @@ def build_native_head(card: BackboneCard, last: Cut, n_classes: int, *, seed: in
     head = found.suffix(last)
     if (shape := _output_shape(head, last)) != (n_classes,):
         raise _impossible(card, f"built for {n_classes} classes it gives {shape} for an image")
+    _narrow(head, seed)
     return NativeHead(head)
+
+
+def _narrow(head: nn.Module, seed: int) -> None:
+    """Draw the last layer anew where a feature of size 1 in all its inputs would give logits of more than size 1."""
+    layers = [module for module in head.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    if layers and layers[-1].weight.std().item() > layers[-1].weight[0].numel() ** -0.5:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers[-1].reset_parameters()
 
 
 def _output_shape(head: nn.Module, last: Cut) -> tuple[int, ...]:
