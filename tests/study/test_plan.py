@@ -168,7 +168,7 @@ def test_what_a_recipe_would_have_set_stays_when_a_case_becomes_a_probe(values) 
 
     config = run.config
     assert (config.recipe, config.head, config.layer, config.from_layer) == ("probe", "native", "last", None)
-    assert (config.optimizer, config.lr, config.epochs, config.schedule) == ("adamw", 5e-4, 10, "cosine")
+    assert (config.optimizer, config.lr, config.epochs, config.schedule) == ("adamw", 5e-4, 8, "cosine")
     assert (config.augment, config.flip) == ("none", "no")  # as behind any frozen prefix
     assert run.same_as == ()
 

@@ -47,7 +47,7 @@ def test_each_learning_rate_keeps_its_share_and_at_least_one_epoch(scale: float,
 def test_epochs_of_the_recipe_itself_are_scaled_with_its_warm_up() -> None:
     scaled = scale_epochs(TrainConfig("photos", recipe="finetune"), 0.5)
 
-    assert (scaled.epochs, scaled.warmup, scaled.schedule) == (5, 0.5, None)
+    assert (scaled.epochs, scaled.warmup, scaled.schedule) == (4, 0.5, None)
 
 
 def test_auto_is_scaled_by_its_longer_part() -> None:
