@@ -12,7 +12,6 @@ from headstart.config import TrainConfig
 from headstart.datasets import stratified_folds
 from headstart.files import parse_duration
 from headstart.heads import new_linear_head
-from headstart.jobs.defaults import suit_few_images, suit_photos
 from headstart.jobs.epochs import (
     Rows,
     Trainee,
@@ -25,7 +24,7 @@ from headstart.jobs.epochs import (
 )
 from headstart.jobs.inputs import Inputs, open_inputs
 from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, soft_head
-from headstart.jobs.techniques import decide_flips, for_prefix, start_of
+from headstart.jobs.techniques import fresh_trainee, start_of, suit
 from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
 from headstart.recipes import CURVES, Recipe, read_recipe
 from headstart.training import Epoch
@@ -101,12 +100,9 @@ class _Tuning:
     @classmethod
     def prepare(cls, work: Work) -> "_Tuning":
         """All that a training needs."""
-        work = suit_photos(work)
-        start = start_of(work)
-        recipe = suit_few_images(work, read_recipe(work.config, technique="lp-ft"))
-        recipe = decide_flips(work, for_prefix(work, recipe, start))
+        work, recipe = suit(work, read_recipe(work.config, technique="lp-ft"))
         features = load_views(work, work.backbone.cut(work.config.layer), (ORIGINAL,))
-        inputs = open_inputs(work, recipe, start=start)
+        inputs = open_inputs(work, recipe, start=start_of(work))
         return cls(work=work, recipe=recipe, features=features, inputs=inputs)
 
     @property
@@ -194,7 +190,7 @@ class _Tuning:
         if again is None:
             work.decide("refit", "no")
             return judged
-        return replace(again, path=judged.path, choice={**judged.choice, **again.choice})
+        return again
 
     def _against_by_folds(self, probe: Outcome) -> Outcome:
         """Judge fine-tuning out of fold; where it wins, train on all of train."""
@@ -241,9 +237,7 @@ class _Tuning:
 
     def _trainee(self, rows: Rows) -> Trainee:
         """A fresh copy of the network with a head that knows these images only."""
-        own = self.work.backbone.copy()
-        start, end = start_of(replace(self.work, backbone=own)), own.cut(self.work.config.layer)
-        return make_trainee(own, start=start, end=end, head=soft_head(self.work, self.features, rows))
+        return fresh_trainee(self.work, self.recipe, soft_head(self.work, self.features, rows))
 
     def _train(self) -> Outcome | None:
         """Train on train; None where Ctrl-C came too early.

@@ -341,11 +341,13 @@ def refit_by_epochs(
     soften_head(trainee.head, judged.choice["temperature"])
     outcome = _outcome(work, recipe, trainee, inputs, trained, fit=fit, seconds=time.perf_counter() - start)
     return replace(
-        outcome,
-        held_out=judged.held_out,
+        judged,
+        classifier=outcome.classifier,
+        probabilities=outcome.probabilities,
+        fitted_on=fit,
         history=[*judged.history, *(("refit", epoch) for _, epoch in outcome.history)],
-        kept=judged.kept,
         choice={
+            **judged.choice,
             **outcome.choice,
             "temperature": judged.choice["temperature"],
             "refit": f"on all {len(fit)} images of train and validation, after validation had judged a network trained "

@@ -68,26 +68,36 @@ def _fitted_head(work: Work, recipe: Recipe, rows: Rows) -> nn.Module:
 
 def _train_layers(work: Work, recipe: Recipe, head_of: HeadOf, *, anew: bool) -> Outcome:
     """Train from the pixels, or from `--from` on, behind a head on the recipe's cut; layers begin anew if asked for."""
-    if recipe.technique != "scratch":
-        work, recipe = suit_photos(work), suit_few_images(work, recipe)
-    start = start_of(work)
-    recipe = decide_flips(work, for_prefix(work, recipe, start))
+    work, recipe = suit(work, recipe)
 
     def trainee_of(rows: Rows) -> Trainee:
-        own = work.backbone.copy()
-        trained = replace(work, backbone=own)
-        head = head_of(work, recipe, rows)
-        trainee = make_trainee(own, start=start_of(trained), end=end_of(trained, recipe), head=head)
+        trainee = fresh_trainee(work, recipe, head_of(work, recipe, rows))
         if anew:
-            own.reinitialise(trainee.body, seed=work.config.seed)
+            trainee.backbone.reinitialise(trainee.body, seed=work.config.seed)
         return trainee
 
-    return train_by_epochs(work, recipe, trainee_of, open_inputs(work, recipe, start=start))
+    return train_by_epochs(work, recipe, trainee_of, open_inputs(work, recipe, start=start_of(work)))
 
 
 TECHNIQUES: Mapping[str, Callable[[Work, Recipe], Outcome]] = MappingProxyType(
     {"probe": probe, "finetune": finetune, "lp-ft": lp_ft, "scratch": scratch}
 )
+
+
+def suit(work: Work, recipe: Recipe) -> tuple[Work, Recipe]:
+    """The work and its recipe with all settled that follows from the photos: size, resize, batch, flips.
+
+    From random weights nothing can be told of them: scratch keeps the network's own size.
+    """
+    if recipe.technique != "scratch":
+        work, recipe = suit_photos(work), suit_few_images(work, recipe)
+    return work, decide_flips(work, for_prefix(work, recipe, start_of(work)))
+
+
+def fresh_trainee(work: Work, recipe: Recipe, head: nn.Module) -> Trainee:
+    """A copy of the work's network to be trained from `--from` on, or from the pixels, behind a head."""
+    own = replace(work, backbone=work.backbone.copy())
+    return make_trainee(own.backbone, start=start_of(own), end=end_of(own, recipe), head=head)
 
 
 def start_of(work: Work) -> Cut | None:
