@@ -138,6 +138,16 @@ def test_training_without_validation(make_record, make_epochs, thumbnails) -> No
     assert len(page.all("svg")) == 4
 
 
+def test_a_network_that_was_trained_anew_is_said_to_be_kept(make_record, make_epochs, thumbnails) -> None:
+    history, words = make_epochs(3, "finetune"), "Then a fresh network was trained on all 90 images"
+    judged = make_record(history=history)
+    choice = {**judged.result["choice"], "refit": "on all 90 images"}
+    anew = make_record(history=history, result={**judged.result, "choice": choice})
+
+    assert words in Page(render_report(anew, thumbnails).html).text
+    assert words not in Page(render_report(judged, thumbnails).html).text
+
+
 def test_no_training_no_section(page: Page) -> None:
     assert "#training" not in [link["href"] for link in page.all("a")]
     assert "running means" not in page.text
