@@ -131,6 +131,8 @@ class TrainConfig(ExtractConfig):
         clip: Largest norm of a gradient; 0 for no limit.
         patience: End after so many epochs without a gain on validation; 0 for never.
         keep: Keep the weights of the epoch that is best on validation, or of the last.
+        interpolate: Keep weights between those the training began with and those it ended with, as near to either as
+            validation likes best: yes or no.
         refit: Once validation has judged the network, train a fresh one on the validation images too and keep that: yes
             or no. By default auto does where that is over within five minutes from its start.
         augment: none; six fixed views of each image, stored; or random ones: crop, randaugment, trivialaugment.
@@ -161,6 +163,7 @@ class TrainConfig(ExtractConfig):
     clip: float | None = None
     patience: int | None = None
     keep: Literal["best", "last"] | None = None
+    interpolate: Literal["yes", "no"] | None = None
     refit: Literal["yes", "no"] | None = None
     augment: Literal["none", "six", "crop", "randaugment", "trivialaugment"] | None = None
     flip: Literal["auto", "yes", "no"] | None = None

@@ -17,6 +17,7 @@ from headstart.backbones import Backbone
 from headstart.classifier import Classifier
 from headstart.config import ExtractConfig, TrainConfig, read_config
 from headstart.jobs import Observers, train
+from headstart.jobs.work import HeldOut
 from headstart.runs import Run, load_run
 
 DrawPhotos = Callable[..., Path]
@@ -81,7 +82,36 @@ def winning(monkeypatch: pytest.MonkeyPatch) -> None:
 # Which of the two is kept
 
 
-def test_fine_tuning_that_is_no_worse_on_validation_is_kept(many: Path, tmp_path: Path, store: Path) -> None:
+def _held_out(right: list[int], *, sure: float) -> HeldOut:
+    """What is said of ten images of class 0: each is right or not, and as sure as that where it is."""
+    probabilities = np.full((10, 2), 0.5)
+    for row in range(10):
+        probabilities[row, 0] = sure if row in right else 0.45
+    probabilities[:, 1] = 1 - probabilities[:, 0]
+    return HeldOut(rows=np.arange(10), probabilities=probabilities)
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept"), [("validation", True), ("cross-validation", False)], ids=["validation", "folds"]
+)
+def test_what_is_less_surprised_is_kept_but_of_few_images_it_must_be_right_as_often(
+    choice: str, kept: bool
+) -> None:
+    data: Any = SimpleNamespace(labels=np.zeros(10, dtype=np.int64), record=SimpleNamespace(choice=choice))
+    often, rarer = _held_out(list(range(9)), sure=0.55), _held_out(list(range(8)), sure=0.99)
+    rarest = _held_out([0, 1], sure=0.55)
+
+    def wins(probe: HeldOut, tuned: HeldOut) -> bool:
+        outcome: Any = SimpleNamespace(held_out=probe)
+        return bool(AUTO._wins(data, outcome, tuned))
+
+    assert wins(often, rarer) == kept
+    assert wins(often, often)
+    assert not wins(often, rarest)
+
+
+@pytest.mark.usefixtures("winning")
+def test_fine_tuning_that_wins_is_kept(many: Path, tmp_path: Path, store: Path) -> None:
     watched = _Signals(NEVER)
 
     run = train(_config(many), out=tmp_path / "run", store=store, observers=watched.observers)
@@ -90,7 +120,7 @@ def test_fine_tuning_that_is_no_worse_on_validation_is_kept(many: Path, tmp_path
     assert result["technique"] == result["choice"]["technique"] == "lp-ft"
     assert result["validation"]["n"] == result["images"]["val"] > 0
     assert result["train"]["n"] == result["images"]["train"]  # validation has chosen, and was not trained on
-    assert f"{result['images']['val']} held-out images right" in result["choice"]["because"]
+    assert f"log loss on {result['images']['val']} held-out images" in result["choice"]["because"]
     assert any("It can be used from now on" in sentence for sentence in watched.said)
     assert any(sentence.startswith("Fine-tuning 3 epochs at 32 pixels") for sentence in watched.said)
     assert _phases(run)[-3:] == ["finetune"] * 3
@@ -197,6 +227,7 @@ def test_random_variants_from_the_pixels_on(many: Path, tmp_path: Path, store: P
 # Training anew on validation's images too
 
 
+@pytest.mark.usefixtures("winning")
 def test_the_better_is_trained_anew_on_validation_too(many: Path, tmp_path: Path, store: Path) -> None:
     watched = _Signals(NEVER)
     judged = train(_config(many), out=tmp_path / "judged", store=store)
@@ -208,7 +239,7 @@ def test_the_better_is_trained_anew_on_validation_too(many: Path, tmp_path: Path
     assert result["train"]["n"] == images["train"] + images["val"]
     assert result["validation"] == judged.result["validation"]
     assert result["choice"]["temperature"] == judged.result["choice"]["temperature"]
-    assert "held-out images right" in result["choice"]["because"]
+    assert "log loss on" in result["choice"]["because"]
     assert result["choice"]["refit"].startswith(f"on all {result['train']['n']} images")
     assert _phases(run) == [*_phases(judged), *["refit"] * 3]
     assert (run.folder / "classifier.safetensors").read_bytes() != (
@@ -229,6 +260,7 @@ def test_a_probe_that_is_kept_is_not(many: Path, tmp_path: Path, store: Path) ->
     assert "refit" not in _phases(run)
 
 
+@pytest.mark.usefixtures("winning")
 def test_without_time_for_it_what_was_judged_is_kept(
     many: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +274,7 @@ def test_without_time_for_it_what_was_judged_is_kept(
     assert _same(run, _repeated(run, tmp_path / "again", store))
 
 
+@pytest.mark.usefixtures("winning")
 def test_ctrl_c_while_training_anew_keeps_what_was_judged(many: Path, tmp_path: Path, store: Path) -> None:
     judged = train(_config(many), out=tmp_path / "judged", store=store)
     watched = _Signals(at=3 * 2 + 4)  # 3 epochs of 2 steps came before

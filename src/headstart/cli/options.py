@@ -51,6 +51,7 @@ _GROUPS = {
         "clip",
         "patience",
         "keep",
+        "interpolate",
         "refit",
         "stop_after",
         "precision",

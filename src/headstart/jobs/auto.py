@@ -6,32 +6,34 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from headstart.config import TrainConfig
 from headstart.datasets import stratified_folds
 from headstart.files import parse_duration
-from headstart.heads import new_linear_head
+from headstart.heads import fit_temperature, new_linear_head
 from headstart.jobs.epochs import (
-    Rows,
-    Trainee,
+    averaged,
     fit_by_epochs,
+    interpolation_of,
     judge_by_epochs,
-    make_trainee,
-    probabilities_of,
+    logits_on_the_way,
     refit_by_epochs,
     with_precision,
 )
+from headstart.jobs.finishing import Finish, best_finish
 from headstart.jobs.inputs import Inputs, open_inputs
 from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, soft_head
 from headstart.jobs.techniques import fresh_trainee, start_of, suit
+from headstart.jobs.trainee import Rows, Trainee, make_trainee
 from headstart.jobs.work import HeldOut, Observers, Outcome, RunData, Work
 from headstart.recipes import CURVES, Recipe, read_recipe
-from headstart.training import Epoch
+from headstart.training import SHARES, Epoch
 from headstart.views import ORIGINAL
 
 _JUDGING = 1 / 3  # what it costs to judge an image, of what it costs to train on it
 _SPARE = 1.15
+_LEAST_PROBABILITY = 1e-12
 _MOST_FOLDS = 3
 # A few hundred validation images more to train on make a difference. Where training takes longer there are more
 # photos, and a fifth of them matters less.
@@ -128,24 +130,27 @@ class _Tuning:
 
     def _in_time(self, speed: float) -> "_Tuning | None":
         work, data = self.work, self.work.data
-        per_epoch = (len(data.rows("train")) + _JUDGING * len(data.rows("val"))) / speed * _SPARE
+        train, judged = len(data.rows("train")), len(data.rows("train" if self.folds else "val"))
+        per_epoch = (train + _JUDGING * len(data.rows("val"))) / speed * _SPARE
         per_epoch *= max(1, self.folds)  # each fold leaves out its share; the last training has all
+        tries = len(SHARES) if self.recipe.interpolate == "yes" else 1
+        at_the_end = tries * _JUDGING * judged / speed * _SPARE
         epochs = self.epochs
         if work.config.time is not None:
             left = work.began + parse_duration(work.config.time) - time.monotonic()
-            epochs = min(epochs, int(left / per_epoch))
+            epochs = min(epochs, int((left - at_the_end) / per_epoch))
             work.decide("time", None)
             if epochs < 1:
                 work.observers.tell(
-                    f"An epoch of fine-tuning takes about {_duration(per_epoch)}, and {_duration(max(left, 0))} are "
-                    "left: the probe is kept."
+                    f"An epoch of fine-tuning takes about {_duration(per_epoch + at_the_end)}, and "
+                    f"{_duration(max(left, 0))} are left: the probe is kept."
                 )
                 work.decide("stop_after", 0)
                 return None
         kept = "the probe" if self.folds else "the best so far"
         work.observers.tell(
             f"Fine-tuning {epochs} epochs at {work.backbone.preprocess.size} pixels takes about "
-            f"{_duration(epochs * per_epoch)}. Ctrl-C ends it and keeps {kept}."
+            f"{_duration(epochs * per_epoch + at_the_end)}. Ctrl-C ends it and keeps {kept}."
         )
         return self if epochs == self.epochs else self._shortened(epochs)
 
@@ -194,12 +199,13 @@ class _Tuning:
 
     def _against_by_folds(self, probe: Outcome) -> Outcome:
         """Judge fine-tuning out of fold; where it wins, train on all of train."""
-        held_out = self._out_of_fold()
-        if held_out is None:
+        judged = self._out_of_fold()
+        if judged is None:
             return self._ended(probe, "before it was judged")
+        finish, held_out = judged
         if not _wins(self.work.data, probe, held_out):
             return _better(self.work, probe, None, held_out)
-        tuned = self._train()
+        tuned = self._train(finish)
         if tuned is None:
             return self._ended(probe, "before its last training was over")
         return _better(self.work, probe, replace(tuned, held_out=held_out), held_out)
@@ -209,17 +215,22 @@ class _Tuning:
         self.work.decide("stop_after", 0)
         return _chosen(probe, f"fine-tuning was ended {when}")
 
-    def _out_of_fold(self) -> HeldOut | None:
-        """What networks said of training images that they were not trained on; None where Ctrl-C came."""
+    def _out_of_fold(self) -> tuple[Finish, HeldOut] | None:
+        """What networks said of training images that they were not trained on, and the finish that suits these best.
+
+        None where Ctrl-C came.
+        """
         data = self.work.data
         rows = data.rows("train")
         folds = stratified_folds(
             data.labels[rows], self.folds, self.work.config.seed, groups=data.groups(rows)
         )
-        found = np.empty((len(rows), len(data.dataset.classes)))
+        views = len(self.inputs.views) if self.work.config.average_views else 1
+        found: dict[float, torch.Tensor] = {}
         for fold in range(self.folds):
             self.work.observers.tell(f"Fold {fold + 1} of {self.folds}, to judge fine-tuning.")
             trainee = self._trainee(rows[folds != fold])
+            interpolation = interpolation_of(self.recipe, trainee)
             with self.inputs.source.session():
                 trained = fit_by_epochs(
                     self.work,
@@ -230,17 +241,23 @@ class _Tuning:
                     check=rows[:0],
                     keeps_best=True,
                 )
-            if not trained.complete:
-                return None
-            found[folds == fold] = probabilities_of(self.work, trainee, self.inputs, rows[folds == fold])
-        return HeldOut(rows=rows, probabilities=found)
+                if not trained.complete:
+                    return None
+                said = logits_on_the_way(self.work, trainee, self.inputs, interpolation, rows[folds == fold])
+            for share, logits in said.items():
+                of_all = found.setdefault(share, torch.empty(views, len(rows), logits.shape[1]))
+                of_all[:, torch.from_numpy(folds == fold)] = logits.reshape(views, -1, logits.shape[1])
+        flat = {share: logits.flatten(end_dim=1) for share, logits in found.items()}
+        finish = best_finish(flat, torch.from_numpy(np.tile(data.labels[rows], views)))
+        softened = flat[finish.share].double() / finish.temperature
+        return finish, HeldOut(rows=rows, probabilities=averaged(softened, len(rows)))
 
     def _trainee(self, rows: Rows) -> Trainee:
         """A fresh copy of the network with a head that knows these images only."""
         return fresh_trainee(self.work, self.recipe, soft_head(self.work, self.features, rows))
 
-    def _train(self) -> Outcome | None:
-        """Train on train; None where Ctrl-C came too early.
+    def _train(self, finish: Finish | None = None) -> Outcome | None:
+        """Train on train, with a finish where one is known; None where Ctrl-C came too early.
 
         With a validation part each epoch is judged, and Ctrl-C or the clock may end it. What was judged by folds is
         the training as a whole.
@@ -249,7 +266,13 @@ class _Tuning:
         if work.config.time is not None and not self.folds:
             deadline = work.began + parse_duration(work.config.time)
         tuned = judge_by_epochs(
-            work, self.recipe, self._trainee, self.inputs, deadline=deadline, keeps_best=True
+            work,
+            self.recipe,
+            self._trainee,
+            self.inputs,
+            finish=finish,
+            deadline=deadline,
+            keeps_best=True,
         )
         if not tuned.history or (self.folds and not tuned.choice["completed"]):
             return None
@@ -259,21 +282,25 @@ class _Tuning:
 
 
 def _accuracy(data: RunData, held_out: HeldOut) -> float:
-    return float(_right(data, held_out).mean())
+    return float((held_out.probabilities.argmax(axis=1) == data.labels[held_out.rows]).mean())
 
 
-def _right(data: RunData, held_out: HeldOut) -> NDArray[np.bool_]:
-    """(m,) which held-out images were classified right."""
-    right: NDArray[np.bool_] = held_out.probabilities.argmax(axis=1) == data.labels[held_out.rows]
-    return right
+def _log_loss(data: RunData, held_out: HeldOut) -> float:
+    """How surprising the held-out images' classes are, in nats, at the temperature that suits them best."""
+    logits = torch.from_numpy(held_out.probabilities).clamp_min(_LEAST_PROBABILITY).log()
+    return fit_temperature(logits, torch.from_numpy(data.labels[held_out.rows]))[1]
 
 
 def _wins(data: RunData, probe: Outcome, tuned: HeldOut) -> bool:
-    """Whether fine-tuning is to be kept."""
+    """Whether fine-tuning is to be kept: where held-out images are no more surprising to it.
+
+    A few dozen images differ in being right or wrong by one or two; how sure each answer is tells far more of them. But
+    of so few that they are judged in folds, a probe is the safe choice: fine-tuning must also be right as often.
+    """
     assert probe.held_out is not None
-    first, second = _right(data, probe.held_out), _right(data, tuned)
-    lost, won = int((first & ~second).sum()), int((second & ~first).sum())
-    return won >= lost
+    if data.record.choice == "cross-validation" and _accuracy(data, tuned) < _accuracy(data, probe.held_out):
+        return False
+    return _log_loss(data, tuned) <= _log_loss(data, probe.held_out)
 
 
 def _better(work: Work, probe: Outcome, tuned: Outcome | None, held_out: HeldOut | None) -> Outcome:
@@ -281,10 +308,12 @@ def _better(work: Work, probe: Outcome, tuned: Outcome | None, held_out: HeldOut
     assert probe.held_out is not None
     assert held_out is not None
     kept = tuned if tuned is not None and _wins(work.data, probe, held_out) else probe
-    figures = {"probe": _accuracy(work.data, probe.held_out), "lp-ft": _accuracy(work.data, held_out)}
-    words = ", ".join(f"{name} {share:.1%}" for name, share in figures.items())
-    work.observers.tell(f"Right on held-out images: {words}. Kept: {kept.technique}.")
-    chosen = _chosen(kept, f"of {len(held_out.rows)} held-out images right: {words}")
+    words = ", ".join(
+        f"{name} {_log_loss(work.data, said):.3f} ({_accuracy(work.data, said):.1%} right)"
+        for name, said in (("probe", probe.held_out), ("lp-ft", held_out))
+    )
+    work.observers.tell(f"Log loss on {len(held_out.rows)} held-out images: {words}. Kept: {kept.technique}.")
+    chosen = _chosen(kept, f"log loss on {len(held_out.rows)} held-out images: {words}")
     if tuned is None:
         return chosen
     return replace(

@@ -5,8 +5,8 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,71 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from headstart.backbones import Backbone, Cut
 from headstart.classifier import Classifier
 from headstart.datasets import balanced_weights
+from headstart.jobs.finishing import Finish, best_finish, possible_shares, unjudged_finish
 from headstart.jobs.inputs import Inputs
+from headstart.jobs.trainee import Rows, Trainee, TraineeOf
 from headstart.jobs.work import HeldOut, Outcome, Work
 from headstart.recipes import Recipe
 from headstart.training import (
     Epoch,
+    Interpolation,
     Trained,
     Watch,
-    calibrate_head,
     choose_precision,
     images_per_second,
     network_logits,
     noticed_interruptions,
-    soften_head,
     train_network,
 )
 from headstart.views import ORIGINAL
-
-Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trainee:
-    """A network to train: frozen up to a cut, trained from there on.
-
-    Attributes:
-        backbone: the network, this training's own to change.
-        start: where the frozen prefix ends; None where training starts at the pixels.
-        end: the cut whose features the head takes.
-        head: module from these features to logits (N, K).
-        body: what lies between the cuts.
-        stages: names of the body's parameters, stage by stage.
-    """
-
-    backbone: Backbone
-    start: Cut | None
-    end: Cut
-    head: nn.Module
-    body: nn.Module
-    stages: list[list[str]] = field(default_factory=list)
-
-    @property
-    def phase(self) -> str:
-        """What the training is called in the history: only a head's is a probe."""
-        return "probe" if self.start is not None and self.start.name == self.end.name else "finetune"
-
-
-TraineeOf = Callable[[Rows], Trainee]
-"""Makes a network to be trained on these images; each time a fresh one."""
-
-
-def make_trainee(backbone: Backbone, *, start: Cut | None, end: Cut, head: nn.Module) -> Trainee:
-    """Put a head behind a network."""
-    return Trainee(
-        backbone=backbone,
-        start=start,
-        end=end,
-        head=head,
-        body=backbone.part(start, end),
-        stages=backbone.stages(start, end),
-    )
 
 
 def with_precision(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs) -> tuple[Work, float]:
@@ -147,7 +102,7 @@ def fit_by_epochs(
             class_weights=_class_weights(work, fit),
             seed=work.config.seed,
             device=work.device,
-            precision="bf16" if work.config.precision == "bf16" else "float32",
+            precision=_precision(work),
             stop_after=work.config.stop_after,
             watch=Watch(
                 checkpoint=checkpoint,
@@ -165,15 +120,44 @@ def fit_by_epochs(
 
 def probabilities_of(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows) -> NDArray[np.float64]:
     """What a trained network says of images, (n, K); averaged over their views where that was asked for."""
-    all_views = work.config.average_views
     with inputs.source.session():
-        logits = network_logits(
-            trainee.body, trainee.head, inputs.examples(rows, all_views=all_views).source, device=work.device
-        )
-    return _averaged(logits, len(rows))
+        return averaged(_logits(work, trainee, inputs, rows, precision="float32"), len(rows))
 
 
-def _averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
+def interpolation_of(recipe: Recipe, trainee: Trainee) -> Interpolation | None:
+    """Where the recipe asks for it, the way from the network as it is to what it will be trained to."""
+    return Interpolation(trainee.body, trainee.head) if recipe.interpolate == "yes" else None
+
+
+def logits_on_the_way(
+    work: Work, trainee: Trainee, inputs: Inputs, interpolation: Interpolation | None, rows: Rows
+) -> dict[float, torch.Tensor]:
+    """What a trained network says of images it has not seen, with each share of its training that may be kept.
+
+    The inputs' session is open.
+
+    Returns:
+        share -> logits (views * n, K), view after view, in the training's precision.
+    """
+    found = {}
+    for share in possible_shares(interpolation):
+        if interpolation is not None:
+            interpolation.go(share)
+        found[share] = _logits(work, trainee, inputs, rows, precision=_precision(work))
+    return found
+
+
+def _logits(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows, *, precision: str) -> torch.Tensor:
+    source = inputs.examples(rows, all_views=work.config.average_views).source
+    return network_logits(trainee.body, trainee.head, source, device=work.device, precision=precision)
+
+
+def _precision(work: Work) -> str:
+    """What a training's products are computed in, where that has been decided."""
+    return "bf16" if work.config.precision == "bf16" else "float32"
+
+
+def averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
     """Probabilities (n, K) from the logits of n images, view after view."""
     views = logits.double().softmax(dim=1).reshape(-1, images, logits.shape[1])
     return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
@@ -185,8 +169,10 @@ def _outcome(
     trainee: Trainee,
     inputs: Inputs,
     trained: Trained,
+    finish: Finish,
     *,
     fit: Rows,
+    held_out: HeldOut | None,
     seconds: float,
 ) -> Outcome:
     """A trained network as the outcome of a technique."""
@@ -203,33 +189,40 @@ def _outcome(
         classifier=classifier,
         probabilities=lambda rows: probabilities_of(work, trainee, inputs, rows),
         fitted_on=fit,
-        held_out=None,
+        held_out=held_out,
         history=[(trainee.phase, epoch) for epoch in trained.history],
         kept={trainee.phase: trained.kept},
         choice={
             "epoch": trained.kept,
             "of_epochs": recipe.rates().epochs,
             "completed": trained.complete,
-            "temperature": 1.0,
-            "precision": "bf16" if work.config.precision == "bf16" else "float32",
+            **finish.to_dict(recipe),
+            "precision": _precision(work),
             "trained_from": "the pixels" if trainee.start is None else trainee.start.name,
         },
         seconds={trainee.phase: seconds},
     )
 
 
-def _calibrated(
-    work: Work, trainee: Trainee, inputs: Inputs, outcome: Outcome, logits: torch.Tensor, check: Rows
-) -> Outcome:
-    """The outcome whose probabilities mean what they say: softened by the temperature that suits validation images."""
-    labels = inputs.examples(check, all_views=work.config.average_views).labels
-    temperature = calibrate_head(trainee.head, logits, labels)
-    softened = _averaged(logits.double() / temperature, len(check))
-    return replace(
-        outcome,
-        held_out=HeldOut(rows=check, probabilities=softened),
-        choice={**outcome.choice, "temperature": temperature},
-    )
+def _judged(
+    work: Work,
+    recipe: Recipe,
+    trainee: Trainee,
+    inputs: Inputs,
+    interpolation: Interpolation | None,
+    trained: Trained,
+    check: Rows,
+) -> tuple[Finish, HeldOut | None]:
+    """What is to be done to a trained network, and what it says of validation images then."""
+    if trained.validation_logits is None:
+        return unjudged_finish(interpolation), None
+    if interpolation is None:
+        logits = {1.0: trained.validation_logits}
+    else:
+        logits = logits_on_the_way(work, trainee, inputs, interpolation, check)
+    finish = best_finish(logits, inputs.examples(check, all_views=work.config.average_views).labels)
+    softened = logits[finish.share].double() / finish.temperature
+    return finish, HeldOut(rows=check, probabilities=averaged(softened, len(check)))
 
 
 def train_by_epochs(work: Work, recipe: Recipe, trainee_of: TraineeOf, inputs: Inputs) -> Outcome:
@@ -258,6 +251,7 @@ def judge_by_epochs(
     trainee_of: TraineeOf,
     inputs: Inputs,
     *,
+    finish: Finish | None = None,
     deadline: float = math.inf,
     keeps_best: bool = False,
 ) -> Outcome:
@@ -268,6 +262,7 @@ def judge_by_epochs(
         recipe: how.
         trainee_of: makes the network.
         inputs: of all images.
+        finish: what is done in the end, where that is known; by default what validation likes best.
         deadline: see `Watch`.
         keeps_best: see `fit_by_epochs`; `choice["completed"]` and `history` of the outcome say what came of it.
 
@@ -278,6 +273,7 @@ def judge_by_epochs(
     fit, check = work.data.rows("train"), work.data.rows("val")
     trainee = trainee_of(fit)
     tuned = trainee.phase == "finetune"
+    interpolation = interpolation_of(recipe, trainee)
     with inputs.source.session():
         if tuned and work.config.precision == "auto":
             work, _ = with_precision(work, recipe, trainee, inputs)
@@ -292,11 +288,14 @@ def judge_by_epochs(
             deadline=deadline,
             keeps_best=keeps_best,
         )
+        held_out = None
+        if finish is None:
+            finish, held_out = _judged(work, recipe, trainee, inputs, interpolation, trained, check)
+    finish.apply(trainee, interpolation)
     seconds = time.perf_counter() - start
-    outcome = _outcome(work, recipe, trainee, inputs, trained, fit=fit, seconds=seconds)
-    if trained.validation_logits is None:
-        return outcome
-    return _calibrated(work, trainee, inputs, outcome, trained.validation_logits, check)
+    return _outcome(
+        work, recipe, trainee, inputs, trained, finish, fit=fit, held_out=held_out, seconds=seconds
+    )
 
 
 def refit_by_epochs(
@@ -310,7 +309,7 @@ def refit_by_epochs(
 ) -> Outcome | None:
     """Train a fresh network on train and validation together, as long as the one that validation has judged.
 
-    What validation said stands for it too, and so does the temperature. No epoch is chosen: the last is kept.
+    What validation said stands for it too, and so does what was done in the end. No epoch is chosen: the last is kept.
 
     Returns:
         The outcome; None where Ctrl-C ended it, with `keeps_best`.
@@ -321,6 +320,7 @@ def refit_by_epochs(
     start = time.perf_counter()
     fit = np.concatenate([work.data.rows("train"), work.data.rows("val")])
     trainee = trainee_of(fit)
+    interpolation = interpolation_of(recipe, trainee)
     epochs = [epoch for phase, epoch in judged.history if phase == trainee.phase]
     as_judged = replace(work.config, stop_after=len(epochs), precision=judged.choice["precision"])
     work = replace(work, config=as_judged)
@@ -338,8 +338,14 @@ def refit_by_epochs(
         )
     if not trained.complete:
         return None
-    soften_head(trainee.head, judged.choice["temperature"])
-    outcome = _outcome(work, recipe, trainee, inputs, trained, fit=fit, seconds=time.perf_counter() - start)
+    finish = Finish(
+        share=judged.choice.get("share_of_training", 1.0), temperature=judged.choice["temperature"]
+    )
+    finish.apply(trainee, interpolation)
+    seconds = time.perf_counter() - start
+    outcome = _outcome(
+        work, recipe, trainee, inputs, trained, finish, fit=fit, held_out=None, seconds=seconds
+    )
     return replace(
         judged,
         classifier=outcome.classifier,
@@ -349,7 +355,6 @@ def refit_by_epochs(
         choice={
             **judged.choice,
             **outcome.choice,
-            "temperature": judged.choice["temperature"],
             "refit": f"on all {len(fit)} images of train and validation, after validation had judged a network trained "
             f"on {len(work.data.rows('train'))}",
         },

@@ -12,10 +12,11 @@ from torch import nn
 from headstart.backbones import Cut
 from headstart.heads import MlpHead, new_linear_head
 from headstart.jobs.defaults import suit_few_images, suit_photos
-from headstart.jobs.epochs import Rows, Trainee, make_trainee, train_by_epochs
+from headstart.jobs.epochs import train_by_epochs
 from headstart.jobs.flips import judge_flips
 from headstart.jobs.inputs import open_inputs, views_of
 from headstart.jobs.probing import load_views, probe_photos, soft_head
+from headstart.jobs.trainee import Rows, Trainee, make_trainee
 from headstart.jobs.work import Outcome, Work
 from headstart.recipes import Recipe
 from headstart.training import HeadKind

@@ -42,6 +42,7 @@ class Recipe:
         clip: the largest norm of a gradient; 0 for no limit.
         patience: end when validation has not gained for so many epochs; 0 for never.
         keep: the weights of the epoch that is best on validation, or of the last.
+        interpolate: keep weights between those the training began with and those it ended with: yes or no.
         refit: once validation has judged the network, train a fresh one on validation's images too, and keep that.
         augment: none; six fixed views, stored; or at random crop, randaugment, trivialaugment (both with crops).
         flip: mirror training images at random: yes, no, or auto, which decides it on validation.
@@ -63,6 +64,7 @@ class Recipe:
     clip: float
     patience: int
     keep: Literal["best", "last"]
+    interpolate: Literal["yes", "no"]
     refit: Literal["yes", "no"]
     augment: Augment
     flip: Literal["auto", "yes", "no"]

@@ -1,8 +1,9 @@
 """Training: heads that are solved for, and networks that are trained by epochs."""
 
 from headstart.training.augment import Augmentation
-from headstart.training.calibration import calibrate_head, soften_head
+from headstart.training.calibration import soften_head
 from headstart.training.checkpoint import Epoch
+from headstart.training.interpolation import DEFAULT_SHARE, SHARES, Interpolation
 from headstart.training.interruption import noticed_interruptions
 from headstart.training.kinds import HeadKind
 from headstart.training.logits import network_logits
@@ -13,12 +14,15 @@ from headstart.training.sources import ComputedSource, PixelSource, Source, Stor
 from headstart.training.speed import choose_precision, images_per_second
 
 __all__ = [
+    "DEFAULT_SHARE",
+    "SHARES",
     "Augmentation",
     "ComputedSource",
     "Epoch",
     "Examples",
     "FittedHead",
     "HeadKind",
+    "Interpolation",
     "PathPoint",
     "Photos",
     "PixelSource",
@@ -28,7 +32,6 @@ __all__ = [
     "SubsetSource",
     "Trained",
     "Watch",
-    "calibrate_head",
     "choose_precision",
     "fit_head",
     "images_per_second",

@@ -1,25 +1,7 @@
 """Calibration: a trained network's probabilities are made to mean what they say."""
 
 import torch
-from torch import Tensor, nn
-
-from headstart.heads import fit_temperature
-
-
-def calibrate_head(head: nn.Module, logits: Tensor, labels: Tensor) -> float:
-    """Divide a head's logits by the temperature that suits held-out images; see `fit_temperature` and `soften_head`.
-
-    Args:
-        head: changed in place.
-        logits: (m, K) that it gave for images it has not been trained on.
-        labels: (m,) int64, their classes.
-
-    Returns:
-        The temperature.
-    """
-    temperature, _ = fit_temperature(logits, labels)
-    soften_head(head, temperature)
-    return temperature
+from torch import nn
 
 
 def soften_head(head: nn.Module, temperature: float) -> None:
