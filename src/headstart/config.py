@@ -63,6 +63,10 @@ class ExtractConfig:
         max_store: Refuse to store more than this for one extraction, such as 500M or 20G.
         seed: Seed of splits and random weights.
         device: Where the network runs: auto, cpu, cuda or mps.
+        precision: exact computes in float32; fast in bfloat16 where this machine has it and, on a sample of these very
+            photos, features stay near enough.
+        runtime: What computes features: auto (what the store has features of, else the fastest here), torch-float32,
+            torch-bf16, openvino-float32 or openvino-bf16.
     """
 
     data: str
@@ -80,6 +84,8 @@ class ExtractConfig:
     max_store: str = DEFAULT_MAX_STORE
     seed: int = 0
     device: str = "auto"
+    precision: Literal["exact", "fast"] = "fast"
+    runtime: Literal["auto", "torch-float32", "torch-bf16", "openvino-float32", "openvino-bf16"] = "auto"
 
     def __post_init__(self) -> None:
         """All bad values in one error."""
@@ -95,6 +101,8 @@ class ExtractConfig:
                 faults.append(f"{name} is {value}; expected a finite number")
             elif isinstance(value, int | float) and value < least:
                 faults.append(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
+        if self.precision == "exact" and isinstance(self.runtime, str) and self.runtime.endswith("bf16"):
+            faults.append(f"runtime is {self.runtime}, and precision exact computes in float32")
         if self.weights == "":  # as a path it would be the current folder
             faults.append("weights is empty; expected pretrained, none, a file or a folder")
         for name, parse in (("max_store", parse_bytes), ("time", parse_duration)):
@@ -140,7 +148,7 @@ class TrainConfig(ExtractConfig):
         average_views: With --augment six, average over the views when judging and predicting too.
         time: Bound on the time of auto, such as 5m or 90s.
         stop_after: End after so many epochs of the schedule; with auto, 0 keeps the probe.
-        precision: auto, float32 or bf16.
+        dtype: What layers are trained in: auto (bfloat16 where precision is fast and it is faster here), float32, bf16.
         class_weights: Give rare classes more weight in the fit: none or balanced.
     """
 
@@ -170,7 +178,7 @@ class TrainConfig(ExtractConfig):
     average_views: bool = False
     time: str | None = None
     stop_after: int | None = None
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    dtype: Literal["auto", "float32", "bf16"] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
 
     def _faults(self) -> list[str]:

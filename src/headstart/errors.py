@@ -28,6 +28,10 @@ class BackboneError(HeadstartError):
     """A backbone, its weights or one of its layers cannot be had."""
 
 
+class CompilationError(BackboneError):
+    """A runtime does not know how to run a network."""
+
+
 class TrainingError(HeadstartError):
     """A training cannot go on."""
 

@@ -22,7 +22,7 @@ OPTIONS = [
     "3",
     "--batch-size",
     "32",
-    "--precision",
+    "--dtype",
     "float32",
 ]
 

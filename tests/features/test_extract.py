@@ -14,7 +14,7 @@ from headstart.errors import StoreError
 from headstart.features import FeatureStore, StoreKey, extract_features, extract_views, job
 from headstart.features.extract import store_key
 from headstart.images import Preprocess, decode_image, decoder_identity, prepare_image
-from headstart.runtimes import load_runtime
+from headstart.runtimes import RuntimeName, load_runtime
 from headstart.views import FLIP, ORIGINAL, SIX, View, draw_view
 
 
@@ -108,11 +108,11 @@ def test_names_and_words_change_no_value(photos: list[Path], tiny_backbone: Back
 
 def test_the_key_says_what_it_is_of(tiny_backbone: Backbone) -> None:
     cut = tiny_backbone.cut("blocks.1")
-    key = store_key(tiny_backbone, cut, load_runtime(tiny_backbone.prefix(cut), tiny_backbone.preprocess))
+    key = store_key(tiny_backbone, cut, RuntimeName.TORCH_FLOAT32, "cpu")
 
     assert {field.name for field in fields(StoreKey)} == vars(key).keys()
     assert (key.architecture, key.cut, key.view) == ("test_efficientnet", cut.name, "original")
-    assert (key.runtime, key.precision) == ("torch-cpu-channels_last", "float32")
+    assert (key.runtime, key.precision) == ("torch-cpu-folded", "float32")
 
 
 def test_the_features_of_a_view_are_those_of_its_pixels(photos: list[Path], tiny_backbone: Backbone) -> None:

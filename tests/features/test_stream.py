@@ -10,8 +10,9 @@ import pytest
 
 from headstart.backbones import Backbone
 from headstart.features import extract_views
-from headstart.features.stream import in_batches, in_order, stream_features, usable_cores
+from headstart.features.stream import in_batches, in_order, stream_features
 from headstart.runtimes import load_runtime
+from headstart.threads import usable_cores
 from headstart.views import SIX
 
 

@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _config(photos: Path, **options: Any) -> TrainConfig:
     """Few short epochs of the last stage, nothing decided by measuring, trained once."""
-    quick = {"precision": "float32", "epochs": 3, "from_layer": "blocks.4", "refit": "no", "batch_size": 32}
+    quick = {"dtype": "float32", "epochs": 3, "from_layer": "blocks.4", "refit": "no", "batch_size": 32}
     return TrainConfig(str(photos), **quick | options)
 
 
@@ -94,7 +94,7 @@ def _held_out(right: list[int], *, sure: float) -> HeldOut:
 @pytest.mark.parametrize(
     ("choice", "kept"), [("validation", True), ("cross-validation", False)], ids=["validation", "folds"]
 )
-def test_what_is_less_surprised_is_kept_but_of_few_images_it_must_be_right_as_often(
+def test_what_is_less_surprised_is_kept_but_of_few_images_it_must_be_right_more_often(
     choice: str, kept: bool
 ) -> None:
     data: Any = SimpleNamespace(labels=np.zeros(10, dtype=np.int64), record=SimpleNamespace(choice=choice))
@@ -106,7 +106,8 @@ def test_what_is_less_surprised_is_kept_but_of_few_images_it_must_be_right_as_of
         return bool(AUTO._wins(data, outcome, tuned))
 
     assert wins(often, rarer) == kept
-    assert wins(often, often)
+    assert wins(often, often) == kept
+    assert wins(rarer, _held_out(list(range(9)), sure=0.99))
     assert not wins(often, rarest)
 
 
@@ -130,7 +131,7 @@ def test_fine_tuning_that_wins_is_kept(many: Path, tmp_path: Path, store: Path) 
 
 def test_fine_tuning_that_is_worse_is_not(many: Path, tmp_path: Path, store: Path) -> None:
     probe = train(
-        TrainConfig(str(many), recipe="probe", precision="float32"), out=tmp_path / "probe", store=store
+        TrainConfig(str(many), recipe="probe", dtype="float32"), out=tmp_path / "probe", store=store
     )
 
     run = train(_config(many, lr=5.0, clip=0.0, keep="last"), out=tmp_path / "run", store=store)
@@ -216,11 +217,11 @@ def test_small_photos_are_not_blown_up(
 
 
 def test_random_variants_from_the_pixels_on(many: Path, tmp_path: Path, store: Path) -> None:
-    config = _config(many, from_layer=None, epochs=1, flip="yes", precision="auto")
+    config = _config(many, from_layer=None, epochs=1, flip="yes", dtype="auto")
 
     run = train(config, out=tmp_path / "run", store=store)
 
-    assert run.config.precision in ("float32", "bf16")
+    assert run.config.dtype in ("float32", "bf16")
     assert _same(run, _repeated(run, tmp_path / "again", store))
 
 
@@ -331,7 +332,8 @@ def test_as_many_epochs_as_there_is_time_for(
 
     run = train(config, out=tmp_path / "run", store=store)
 
-    assert run.config == replace(config, data=run.config.data, device="cpu", time=None, **decided)
+    given = replace(config, data=run.config.data, device="cpu", time=None, runtime="torch-float32")
+    assert run.config == replace(given, **decided)
     assert _phases(run).count("finetune") == 2
     _at_speed(monkeypatch, 0.001)
     assert _same(run, _repeated(run, tmp_path / "again", store))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("tiny", "unillustrated")
 def _config(photos: Path, **options: Any) -> TrainConfig:
     quick = {
         "recipe": "finetune",
-        "precision": "float32",
+        "dtype": "float32",
         "epochs": 1,
         "from_layer": "blocks.4",
         "flip": "no",

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("tiny", "unillustrated")
 
 def _config(photos: Path, **options: Any) -> TrainConfig:
     """Two short epochs, nothing decided by measuring."""
-    quick = {"precision": "float32", "epochs": 2, "batch_size": 8}
+    quick = {"dtype": "float32", "epochs": 2, "batch_size": 8}
     return TrainConfig(str(photos), **quick | options)
 
 
@@ -140,8 +140,8 @@ def test_what_was_decided_is_written_and_a_run_from_it_is_the_same(
     again = train(written, out=tmp_path / "again")
 
     decided = {key for key, value in asdict(written).items() if value != asdict(config)[key]}
-    assert decided == {"flip", "precision", "device"}
-    assert (written.flip, written.precision in ("float32", "bf16")) == ("yes", True)
+    assert decided == {"flip", "dtype", "device"}
+    assert (written.flip, written.dtype in ("float32", "bf16")) == ("yes", True)
     assert again.config == written
     for name in ("classifier.safetensors", "predictions.parquet"):
         assert (run.folder / name).read_bytes() == (again.folder / name).read_bytes()

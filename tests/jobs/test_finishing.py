@@ -57,7 +57,7 @@ def test_a_run_keeps_the_share_of_the_training_that_validation_likes_best(
     monkeypatch.setattr(EPOCHS, "Interpolation", Watched)
     monkeypatch.setattr(EPOCHS, "best_finish", judged)
     config = TrainConfig(
-        str(many), recipe="lp-ft", precision="float32", epochs=2, from_layer="blocks.4", keep="last"
+        str(many), recipe="lp-ft", dtype="float32", epochs=2, from_layer="blocks.4", keep="last"
     )
     runs = {
         interpolate: train(
@@ -84,7 +84,7 @@ def test_a_run_keeps_the_share_of_the_training_that_validation_likes_best(
 
 @pytest.mark.usefixtures("tiny", "unillustrated")
 def test_where_nothing_is_held_out_half_of_the_way_is_kept(few: Path, tmp_path: Path) -> None:
-    config = TrainConfig(str(few), recipe="lp-ft", precision="float32", epochs=1, from_layer="blocks.4")
+    config = TrainConfig(str(few), recipe="lp-ft", dtype="float32", epochs=1, from_layer="blocks.4")
 
     choice = train(config, out=tmp_path / "run").result["choice"]
 

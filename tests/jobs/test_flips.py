@@ -93,7 +93,7 @@ def test_where_nothing_can_be_held_out_nothing_is_mirrored(tmp_path: Path) -> No
 def test_a_run_says_what_it_found_and_goes_by_it(tmp_path: Path, handed: bool, flip: str) -> None:
     photos = _draw(tmp_path / "photos", handed=handed)
     said: list[str] = []
-    config = TrainConfig(str(photos), recipe="finetune", epochs=1, precision="float32")
+    config = TrainConfig(str(photos), recipe="finetune", epochs=1, dtype="float32")
 
     run = train(config, out=tmp_path / "run", observers=Observers(say=said.append))
     told = train(replace(config, flip=flip), out=tmp_path / "told")  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_the_question_is_asked_only_where_it_is_open(
     monkeypatch.setattr(
         "headstart.jobs.techniques.judge_flips", lambda data: pytest.fail("it is no question")
     )
-    config = TrainConfig(str(few), recipe="finetune", epochs=1, precision="float32", **options)  # type: ignore[arg-type]
+    config = TrainConfig(str(few), recipe="finetune", epochs=1, dtype="float32", **options)  # type: ignore[arg-type]
 
     run = train(config, out=tmp_path / "run")
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("tiny", "unillustrated")
 
 def _config(photos: Path, **options: Any) -> TrainConfig:
     """Two short epochs, nothing decided by measuring."""
-    quick = {"precision": "float32", "epochs": 2, "batch_size": 8, "flip": "no"}
+    quick = {"dtype": "float32", "epochs": 2, "batch_size": 8, "flip": "no"}
     return TrainConfig(str(photos), **quick | options)
 
 

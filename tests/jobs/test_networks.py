@@ -24,7 +24,7 @@ def _train(photos: Path, folder: Path, **options: object) -> Run:
         flip="no",
         epochs=1,
         batch_size=8,
-        precision="float32",
+        dtype="float32",
         **options,  # type: ignore[arg-type]
     )
     return train(config, out=folder)

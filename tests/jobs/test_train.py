@@ -269,7 +269,7 @@ def test_a_mistyped_layer_costs_no_finished_run(photo_folder: Path, tmp_path: Pa
     with pytest.raises(BackboneError):
         train(_probe(photo_folder, layer="poled"), out=tmp_path / "run", force=True)
 
-    assert load_run(tmp_path / "run").config == _probe(photo_folder, device="cpu")
+    assert load_run(tmp_path / "run").config == _probe(photo_folder, device="cpu", runtime="torch-float32")
 
 
 @pytest.mark.usefixtures("tiny", "unillustrated")

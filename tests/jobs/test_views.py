@@ -18,7 +18,7 @@ from headstart.runs import Run
 from headstart.views import ORIGINAL, SIX
 
 DrawPhotos = Callable[..., Path]
-EPOCHS = {"epochs": 1, "precision": "float32"}
+EPOCHS = {"epochs": 1, "dtype": "float32"}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def _predicted(classifier: Classifier, photos: Path, names: list[str]) -> np.nda
 def test_a_saved_classifier_averages_as_the_run_did(
     options: dict[str, Any], photo_folder: Path, tmp_path: Path
 ) -> None:
-    config = TrainConfig(str(photo_folder), augment="six", average_views=True, **options)
+    config = TrainConfig(str(photo_folder), augment="six", average_views=True, precision="exact", **options)
 
     run = train(config, out=tmp_path / "run")
 
@@ -105,7 +105,7 @@ def test_six_views_of_ones_own_recipe_stay_behind_a_frozen_prefix(photo_folder: 
     recipe = tmp_path / "mine.toml"
     recipe.write_text('technique = "finetune"\naugment = "six"\nepochs = 1\n')
     config = TrainConfig(
-        str(photo_folder), recipe=str(recipe), from_layer="blocks.2", average_views=True, precision="float32"
+        str(photo_folder), recipe=str(recipe), from_layer="blocks.2", average_views=True, dtype="float32"
     )
 
     assert train(config, out=tmp_path / "run").classifier().views == SIX

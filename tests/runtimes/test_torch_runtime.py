@@ -9,7 +9,7 @@ from torch import Tensor
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.images import normalise
-from headstart.runtimes import Runtime, choose_device, load_runtime
+from headstart.runtimes import Runtime, RuntimeName, choose_device, load_runtime, runtime_identity
 
 
 def pixels(n: int, size: int = 32) -> list[Tensor]:
@@ -78,8 +78,11 @@ def test_features_are_taken_in_eval_mode(tiny_backbone: Backbone) -> None:
     assert np.array_equal(expected, again)
 
 
-def test_identity_names_class_and_precision_but_no_device_index(runtime: Runtime) -> None:
-    assert runtime.identity == {"runtime": "torch-cpu-channels_last", "precision": "float32"}
+def test_identity_names_class_and_precision_but_no_device_index() -> None:
+    assert runtime_identity(RuntimeName.TORCH_BF16, "cuda:1") == {
+        "runtime": "torch-cuda-folded",
+        "precision": "bf16",
+    }
 
 
 def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ _GROUPS = {
         "force",
         "seed",
         "device",
+        "precision",
+        "runtime",
         "store",
         "no_store",
         "max_store",
@@ -54,7 +56,7 @@ _GROUPS = {
         "interpolate",
         "refit",
         "stop_after",
-        "precision",
+        "dtype",
     ),
 }
 """The options of the commands that take a configuration, by their names in Python, in the order they are shown in."""

@@ -1,6 +1,6 @@
 """Features: what a frozen prefix gives for an image, extracted once and stored."""
 
-from headstart.features.extract import extract_features, extract_views
+from headstart.features.extract import extract_features, extract_views, runtime_for
 from headstart.features.extraction import Extraction, Features, Progress
 from headstart.features.formats import FeatureTable, check_writable, read_features, write_features
 from headstart.features.index import ShardRecord
@@ -30,5 +30,6 @@ __all__ = [
     "measure_channels",
     "measure_images",
     "read_features",
+    "runtime_for",
     "write_features",
 ]

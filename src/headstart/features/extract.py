@@ -5,12 +5,21 @@ from collections.abc import Sequence
 
 from headstart.backbones import Backbone, Cut
 from headstart.datasets import DiskFiles, ImageDataset, ImageFiles
+from headstart.features.choosing import Passes, choose_runtime
 from headstart.features.extraction import Extraction, Progress
 from headstart.features.job import Job
 from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore
 from headstart.images import decoder_identity
-from headstart.runtimes import Runtime, choose_device, load_runtime
+from headstart.runtimes import (
+    DEFAULT_PRECISION,
+    Precision,
+    Runtime,
+    RuntimeName,
+    choose_device,
+    load_runtime,
+    runtime_identity,
+)
 from headstart.views import ORIGINAL, View
 
 
@@ -23,6 +32,8 @@ def extract_features(
     seed: int = 0,
     store: FeatureStore | None = None,
     device: str = "cpu",
+    runtime: str | None = None,
+    precision: Precision = DEFAULT_PRECISION,
     workers: int | None = None,
     max_store: int | None = None,
     progress: Progress | None = None,
@@ -37,6 +48,8 @@ def extract_features(
         seed: of a view that is drawn at random; without effect on others.
         store: by default the user's own.
         device: "cpu", "cuda", "mps" or "auto".
+        runtime: what computes them, a `RuntimeName`; by default see `choose_runtime`.
+        precision: "exact" for float32, "fast" for bf16 where that is near enough; see `choose_runtime`.
         workers: threads that decode and run the network; by default as many as there are usable cores.
         max_store: refuse to store more than so many bytes; by default only the disk's room is a limit.
         progress: told how far it is.
@@ -57,6 +70,8 @@ def extract_features(
         seed=seed,
         store=store,
         device=device,
+        runtime=runtime,
+        precision=precision,
         workers=workers,
         max_store=max_store,
         progress=progress,
@@ -73,6 +88,8 @@ def extract_views(
     seed: int = 0,
     store: FeatureStore | None = None,
     device: str = "cpu",
+    runtime: str | None = None,
+    precision: Precision = DEFAULT_PRECISION,
     workers: int | None = None,
     max_store: int | None = None,
     progress: Progress | None = None,
@@ -87,6 +104,8 @@ def extract_views(
         seed: of the views that are drawn at random.
         store: by default the user's own.
         device: "cpu", "cuda", "mps" or "auto".
+        runtime: what computes them, a `RuntimeName`; by default see `choose_runtime`.
+        precision: "exact" for float32, "fast" for bf16 where that is near enough; see `choose_runtime`.
         workers: threads that decode and run the network; by default as many as there are usable cores.
         max_store: refuse to store more than so many bytes, all views together.
         progress: told how many images are done with all their views.
@@ -101,10 +120,20 @@ def extract_views(
     """
     if not views or len(set(views)) != len(views):
         raise ValueError(f"expected different views, at least one; got {[view.name for view in views]}")
-    cut = backbone.cut(layer)
-    runtime = load_runtime(backbone.prefix(cut), backbone.preprocess, device=choose_device(device))
+    cut, device = backbone.cut(layer), choose_device(device)
     store = store if store is not None else FeatureStore()
-    keys = [store_key(backbone, cut, runtime, view=view, seed=seed) for view in views]
+    name, loaded = runtime_for(
+        images,
+        backbone,
+        cut,
+        views,
+        seed=seed,
+        store=store,
+        device=device,
+        runtime=runtime,
+        precision=precision,
+    )
+    keys = [store_key(backbone, cut, name, device, view=view, seed=seed) for view in views]
     for key in keys:
         store.open_key(key)
     files, names = files_and_names(images)
@@ -113,13 +142,45 @@ def extract_views(
         keys=keys,
         views=views,
         seed=seed,
-        runtime=runtime,
+        runtime=loaded,
+        runtime_name=name,
         shape=cut.shape,
         preprocess=backbone.preprocess,
         files=files,
         max_store=max_store,
     )
     return job.run(names, workers=workers, progress=progress)
+
+
+def runtime_for(
+    images: ImageDataset | Sequence[str | os.PathLike[str]],
+    backbone: Backbone,
+    cut: Cut,
+    views: Sequence[View],
+    *,
+    seed: int,
+    store: FeatureStore,
+    device: str,
+    runtime: str | None,
+    precision: Precision,
+) -> tuple[RuntimeName, Runtime]:
+    """What computes the features of some images at a cut; see `choose_runtime`. Arguments are those of `extract_views`.
+
+    Raises:
+        ConfigError: there is no such runtime here for this device.
+    """
+    files, names = files_and_names(images)
+    passes = Passes(
+        load=lambda name: load_runtime(backbone.prefix(cut), backbone.preprocess, device=device, name=name),
+        key=lambda name: store_key(backbone, cut, name, device, view=views[0], seed=seed),
+        store=store,
+        files=files,
+        names=names,
+        preprocess=backbone.preprocess,
+        views=len(views),
+    )
+    wanted = None if runtime is None else RuntimeName(runtime)
+    return choose_runtime(passes, device=device, wanted=wanted, precision=precision)
 
 
 def files_and_names(
@@ -132,9 +193,10 @@ def files_and_names(
 
 
 def store_key(
-    backbone: Backbone, cut: Cut, runtime: Runtime, *, view: View = ORIGINAL, seed: int = 0
+    backbone: Backbone, cut: Cut, runtime: RuntimeName, device: str, *, view: View = ORIGINAL, seed: int = 0
 ) -> StoreKey:
-    """Under which key the features of a cut stand, for one view of the images."""
+    """Under which key the features of a cut stand that a runtime computes, for one view of the images."""
+    identity = runtime_identity(runtime, device)
     return StoreKey(
         architecture=backbone.card.architecture,
         arguments=backbone.card.arguments,
@@ -143,6 +205,6 @@ def store_key(
         preprocess=backbone.preprocess.to_dict(),
         decoder=decoder_identity(),
         view=view.identity(seed),
-        runtime=runtime.identity["runtime"],
-        precision=runtime.identity["precision"],
+        runtime=identity["runtime"],
+        precision=identity["precision"],
     )

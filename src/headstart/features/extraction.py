@@ -10,6 +10,7 @@ from headstart.datasets import Problem
 from headstart.errors import StoreError
 from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore, sound_rows
+from headstart.runtimes import RuntimeName
 
 
 class Progress(Protocol):
@@ -73,6 +74,7 @@ class Extraction:
         extracted: how many forward passes were made (identical files need one).
         from_store: how many images needed none.
         seconds: how long it took, without building the network; with other views, where they were extracted together.
+        runtime: what computed the features, where there are several.
     """
 
     features: Features
@@ -81,3 +83,4 @@ class Extraction:
     extracted: int
     from_store: int
     seconds: float
+    runtime: RuntimeName | None = None

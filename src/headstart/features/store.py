@@ -168,6 +168,11 @@ class FeatureStore:
             size = write_shard(self._folder_of(key.digest) / name, features[new], fresh, digest=key.digest)
             self._index.add_shard(key.digest, name, size, fresh)
 
+    def count_rows(self, key: StoreKey, sha256s: Sequence[bytes]) -> int:
+        """How many of these images have features in the index; whether they are sound is seen when they are read."""
+        with self._explained():
+            return len(self._index.locate(key.digest, sha256s))
+
     def shards_of(
         self, key: StoreKey, sha256s: Sequence[bytes]
     ) -> Iterator[tuple[str, Shard | None, list[bytes]]]:

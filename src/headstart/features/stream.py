@@ -1,7 +1,6 @@
 """Streams of images through worker threads: in order, with bounded look-ahead, so that memory stays flat."""
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,17 +15,11 @@ from torch import Tensor
 from headstart.errors import UnreadableImageError
 from headstart.images import Preprocess, decode_image, prepare_image, read_image_file
 from headstart.runtimes import Runtime
+from headstart.threads import usable_cores
 from headstart.views import ORIGINAL, View, draw_view
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def _curves(work: Work) -> list[tuple[str, Epoch]]:
     recipe = read_recipe(TrainConfig(work.config.data), technique="probe")
     steps = math.ceil(len(work.data.rows("train")) / recipe.batch_size)
     recipe = replace(recipe, epochs=min(_CURVE_EPOCHS, max(1, _CURVE_STEPS // steps)))
-    config = replace(work.config, stop_after=None, precision="float32")
+    config = replace(work.config, stop_after=None, dtype="float32")
     quiet = replace(work, observers=Observers(), config=config, stored=True)
     end = work.backbone.cut(work.config.layer)
     head = new_linear_head(math.prod(end.shape), len(work.data.dataset.classes), seed=work.config.seed)
@@ -295,10 +295,10 @@ def _wins(data: RunData, probe: Outcome, tuned: HeldOut) -> bool:
     """Whether fine-tuning is to be kept: where held-out images are no more surprising to it.
 
     A few dozen images differ in being right or wrong by one or two; how sure each answer is tells far more of them. But
-    of so few that they are judged in folds, a probe is the safe choice: fine-tuning must also be right as often.
+    of so few that they are judged in folds, a probe is the safe choice: fine-tuning must also be right more often.
     """
     assert probe.held_out is not None
-    if data.record.choice == "cross-validation" and _accuracy(data, tuned) < _accuracy(data, probe.held_out):
+    if data.record.choice == "cross-validation" and _accuracy(data, tuned) <= _accuracy(data, probe.held_out):
         return False
     return _log_loss(data, tuned) <= _log_loss(data, probe.held_out)
 

@@ -43,11 +43,15 @@ def with_precision(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs)
     """
     train = inputs.examples(work.data.rows("train"), all_views=False)
     parts = (trainee.body, trainee.head, train, recipe)
-    if work.config.precision != "auto":
-        return work, images_per_second(*parts, device=work.device, precision=work.config.precision)
-    precision, speed = choose_precision(*parts, device=work.device)
-    work.decide("precision", precision)
-    return replace(work, config=replace(work.config, precision=precision)), speed
+    dtype = work.config.dtype
+    if dtype == "auto" and work.config.precision == "exact":
+        dtype = "float32"
+    if dtype == "auto":
+        dtype, speed = choose_precision(*parts, device=work.device)
+    else:
+        speed = images_per_second(*parts, device=work.device, precision=dtype)
+    work.decide("dtype", dtype)
+    return replace(work, config=replace(work.config, dtype=dtype)), speed
 
 
 def fit_by_epochs(
@@ -154,7 +158,7 @@ def _logits(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows, *, precisi
 
 def _precision(work: Work) -> str:
     """What a training's products are computed in, where that has been decided."""
-    return "bf16" if work.config.precision == "bf16" else "float32"
+    return "bf16" if work.config.dtype == "bf16" else "float32"
 
 
 def averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
@@ -275,7 +279,7 @@ def judge_by_epochs(
     tuned = trainee.phase == "finetune"
     interpolation = interpolation_of(recipe, trainee)
     with inputs.source.session():
-        if tuned and work.config.precision == "auto":
+        if tuned and work.config.dtype == "auto":
             work, _ = with_precision(work, recipe, trainee, inputs)
         trained = fit_by_epochs(
             work,
@@ -322,7 +326,7 @@ def refit_by_epochs(
     trainee = trainee_of(fit)
     interpolation = interpolation_of(recipe, trainee)
     epochs = [epoch for phase, epoch in judged.history if phase == trainee.phase]
-    as_judged = replace(work.config, stop_after=len(epochs), precision=judged.choice["precision"])
+    as_judged = replace(work.config, stop_after=len(epochs), dtype=judged.choice["precision"])
     work = replace(work, config=as_judged)
     with inputs.source.session():
         trained = fit_by_epochs(
@@ -384,7 +388,7 @@ def _identity(work: Work, recipe: Recipe, trainee: Trainee, fit: Rows) -> str:
         "labels": work.data.labels[fit].tolist(),
         "seed": work.config.seed,
         "class_weights": work.config.class_weights,
-        "precision": work.config.precision,
+        "precision": work.config.dtype,
         "versions": [version(name) for name in ("headstart", "torch", "torchvision", "timm")],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -88,6 +88,7 @@ def evaluate(
         seed=classifier.seed,
         store=FeatureStore(store),
         device=choose_device(device),
+        precision=opened.config.precision,
         progress=progress,
     )
     got = views[0]  # the same images are readable in all

@@ -22,6 +22,7 @@ from headstart.features import (
     measure_images,
 )
 from headstart.files import parse_bytes
+from headstart.runtimes import RuntimeName
 
 Extract = Callable[[ImageDataset], Extraction]
 """Has the features of images, or whatever else shows which can be read."""
@@ -41,6 +42,7 @@ class DividedImages:
         problems: what could not be read.
         extracted: how many forward passes were made.
         seconds: of the extraction.
+        runtime: what computed the features, where there are several.
     """
 
     dataset: ImageDataset
@@ -49,6 +51,7 @@ class DividedImages:
     problems: tuple[Problem, ...]
     extracted: int
     seconds: float
+    runtime: RuntimeName | None
 
     @property
     def from_store(self) -> int:
@@ -87,6 +90,8 @@ def extract_layer_of(
         layer=config.layer,
         store=store,
         device=config.device,
+        runtime=None if config.runtime == "auto" else config.runtime,
+        precision=config.precision,
         max_store=parse_bytes(config.max_store),
         progress=progress,
     )
@@ -137,6 +142,7 @@ def divide_and_extract(listed: ImageDataset, divide: Division, extract: Extract)
                 problems=problems,
                 extracted=extracted,
                 seconds=seconds,
+                runtime=got.runtime,
             )
         problems += got.problems
         unreadable = set(np.array(dataset.names(), dtype=object)[~got.readable])

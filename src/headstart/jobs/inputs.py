@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.backbones import Cut
+from headstart.features import runtime_for
 from headstart.jobs.probing import load_views
 from headstart.jobs.work import Work
 from headstart.recipes import Recipe
-from headstart.runtimes import load_runtime
 from headstart.training import (
     Augmentation,
     ComputedSource,
@@ -70,7 +70,18 @@ def open_inputs(work: Work, recipe: Recipe, *, start: Cut | None) -> Inputs:
 
 def _computed(work: Work, cut: Cut, views: Sequence[View]) -> Source:
     """The same features, computed anew for every batch."""
-    runtime = load_runtime(work.backbone.prefix(cut), work.backbone.preprocess, device=work.device)
+    name, runtime = runtime_for(
+        work.data.dataset,
+        work.backbone,
+        cut,
+        views,
+        seed=work.config.seed,
+        store=work.store,
+        device=work.device,
+        runtime=work.runtime,
+        precision=work.config.precision,
+    )
+    work.decide("runtime", name.value)
     return ComputedSource(_photos(work, views), runtime, work.backbone.preprocess)
 
 

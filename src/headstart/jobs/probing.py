@@ -50,9 +50,13 @@ def load_views(work: Work, cut: Cut, views: tuple[View, ...]) -> ViewedFeatures:
         seed=work.config.seed,
         store=work.store,
         device=work.device,
+        runtime=work.runtime,
+        precision=work.config.precision,
         max_store=parse_bytes(work.config.max_store),
         progress=work.observers.extraction,
     )
+    if work.runtime is None and got[0].runtime is not None:
+        work.decide("runtime", got[0].runtime.value)
     return ViewedFeatures(arrays=tuple(extraction.features.load() for extraction in got))
 
 

@@ -86,6 +86,8 @@ def train(
         writer = stack.enter_context(new_run(config, listed.name, out, force=force))
         backbone, data = _read(listed, config, begun.backbone, features, observers)
         writer.begin()
+        if data.runtime is not None:
+            writer.decide("runtime", data.runtime.value)
         config = writer.config
         work = Work(
             config=config,
@@ -97,6 +99,7 @@ def train(
             checkpoint=writer.folder / CHECKPOINT_FILE,
             refit_checkpoint=writer.folder / REFIT_CHECKPOINT_FILE,
             decide=writer.decide,
+            decided=lambda: writer.config,
             note_history=lambda history: writer.history(_history(history)),
             interim=writer.classifier,
             began=began,
@@ -177,6 +180,7 @@ def _read(
         extracted=got.extracted,
         from_store=got.from_store,
         seconds=got.seconds,
+        runtime=got.runtime,
     )
 
 

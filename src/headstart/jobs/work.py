@@ -14,6 +14,7 @@ from headstart.config import TrainConfig
 from headstart.datasets import ImageDataset, Problem, Split, SplitRecord
 from headstart.features import FeatureStore, Progress
 from headstart.jobs.start import Start
+from headstart.runtimes import RuntimeName
 from headstart.training import Epoch, FittedHead, StepProgress
 
 Probabilities = Callable[[NDArray[np.int64]], NDArray[np.float64]]
@@ -31,6 +32,7 @@ class RunData:
         problems: what could not be read.
         extracted, from_store: forward passes made, and not needed.
         seconds: of reading them, and extracting their features.
+        runtime: what computed these, if any were extracted.
     """
 
     dataset: ImageDataset
@@ -40,6 +42,7 @@ class RunData:
     extracted: int
     from_store: int
     seconds: float
+    runtime: RuntimeName | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -92,6 +95,7 @@ class Work:
         checkpoint: file of a training's complete state.
         refit_checkpoint: the same of the training on train and validation that follows it.
         decide: notes an option that was decided during the run, so that repeating it decides the same.
+        decided: gives the options with all that has been decided.
         note_history: writes (phase, epoch) of the epochs so far.
         interim: writes a classifier that can be used while the run goes on.
         observers: who is told.
@@ -108,11 +112,18 @@ class Work:
     checkpoint: Path
     refit_checkpoint: Path
     decide: Callable[[str, Any], None]
+    decided: Callable[[], TrainConfig]
     note_history: Callable[[Sequence[tuple[str, Epoch]]], None]
     interim: Callable[[Classifier], None]
     began: float
     start: Start
     observers: Observers = field(default_factory=Observers)
+
+    @property
+    def runtime(self) -> str | None:
+        """What computes features, once that has been decided."""
+        runtime = self.decided().runtime
+        return None if runtime == "auto" else runtime
 
 
 @dataclass(frozen=True, kw_only=True)

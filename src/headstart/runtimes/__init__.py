@@ -1,6 +1,7 @@
 """Runtimes: how a frozen prefix is run fast. The one seam for faster ones."""
 
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
@@ -9,21 +10,28 @@ from torch import Tensor, nn
 
 from headstart.errors import ConfigError
 from headstart.images import Preprocess
+from headstart.runtimes.kinds import DEFAULT_PRECISION, Precision, RuntimeName
 from headstart.runtimes.memory import freed_memory_kept
 from headstart.runtimes.torch_runtime import TorchRuntime
 
-__all__ = ["Runtime", "choose_device", "freed_memory_kept", "load_runtime"]
+__all__ = [
+    "DEFAULT_PRECISION",
+    "Precision",
+    "Runtime",
+    "RuntimeName",
+    "choose_device",
+    "freed_memory_kept",
+    "has_bf16",
+    "load_runtime",
+    "runtime_identity",
+    "runtimes_for",
+]
 
 
 class Runtime(Protocol):
     """Runs a frozen prefix on batches of prepared images; `run` may be called from several threads."""
 
     batch_size: int
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """The part of the store key that is the runtime's: its class and precision."""
-        ...
 
     def run(self, images: list[Tensor]) -> NDArray[Any]:
         """(len(images), ...) float32 features of up to `batch_size` uint8 (3, size, size) images."""
@@ -58,6 +66,53 @@ def choose_device(device: str) -> str:
     return device
 
 
-def load_runtime(prefix: nn.Module, preprocess: Preprocess, *, device: str = "cpu") -> Runtime:
-    """The runtime for a frozen prefix on a device."""
-    return TorchRuntime(prefix, preprocess, device=device)
+def has_bf16(device: str) -> bool:
+    """Whether the device may multiply bfloat16 itself, so that trying it is worth the time."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return kind == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def runtimes_for(device: str, precision: Precision) -> tuple[RuntimeName, ...]:
+    """What may compute features on a device here, the plainest first."""
+    names = [RuntimeName.TORCH_FLOAT32]
+    openvino = device == "cpu" and find_spec("openvino") is not None
+    if openvino:
+        names.append(RuntimeName.OPENVINO_FLOAT32)
+    if precision == "fast" and has_bf16(device):
+        names += [RuntimeName.TORCH_BF16, RuntimeName.OPENVINO_BF16] if openvino else [RuntimeName.TORCH_BF16]
+    return tuple(names)
+
+
+def runtime_identity(name: RuntimeName, device: str) -> dict[str, str]:
+    """The part of the store key that is a runtime's: its class with the kind of device, and its precision."""
+    kind = torch.device(device).type
+    return {
+        "runtime": f"openvino-{kind}" if name.compiled else f"torch-{kind}-folded",
+        "precision": name.dtype,
+    }
+
+
+def load_runtime(
+    prefix: nn.Module,
+    preprocess: Preprocess,
+    *,
+    device: str = "cpu",
+    name: RuntimeName = RuntimeName.TORCH_FLOAT32,
+) -> Runtime:
+    """A runtime for a frozen prefix on a device. What takes time is done when its session is opened.
+
+    Raises:
+        ConfigError: there is no such runtime here for this device.
+    """
+    if not name.compiled:
+        return TorchRuntime(prefix, preprocess, device=device, bf16=name.bf16)
+    if name not in runtimes_for(device, "fast") and name.in_float32() not in runtimes_for(device, "exact"):
+        raise ConfigError(
+            f"{name} does not run networks on {device!r} here.\nOpenVINO runs them on the CPU, once it is installed: "
+            "pip install 'headstart[openvino]'. torch-float32 runs everywhere."
+        )
+    from headstart.runtimes.openvino_runtime import OpenVinoRuntime  # needs the extra
+
+    return OpenVinoRuntime(prefix, preprocess, bf16=name.bf16)

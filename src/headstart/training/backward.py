@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from headstart.features.stream import usable_cores
+from headstart.threads import usable_cores
 from headstart.training.machine import Machine
 
 LossOf = Callable[[Tensor, Tensor], Tensor]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.datasets import Reader
-from headstart.features.stream import in_batches, in_order, usable_cores, worker_threads
+from headstart.features.stream import in_batches, in_order, worker_threads
 from headstart.images import Preprocess, normalise, prepare_image, resize_image
 from headstart.runtimes import Runtime
-from headstart.threads import one_thread
+from headstart.threads import one_thread, usable_cores
 from headstart.training.augment import Augmentation, crop_and_flip, distort
 from headstart.training.pixels import Photos, PixelMemory
 

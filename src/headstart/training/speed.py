@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from headstart.recipes import Recipe
+from headstart.runtimes import has_bf16
 from headstart.training.loop import Examples, train_network
 from headstart.training.sources import SubsetSource
 
@@ -40,14 +41,7 @@ def choose_precision(
 ) -> tuple[Literal["float32", "bf16"], float]:
     """The faster of float32 and bf16 on this machine, and its images a second."""
     exact = images_per_second(body, head, train, recipe, device=device)
-    if not _has_bf16(device):
+    if not has_bf16(device):
         return "float32", exact
     mixed = images_per_second(body, head, train, recipe, device=device, precision="bf16")
     return ("bf16", mixed) if mixed > _WORTH * exact else ("float32", exact)
-
-
-def _has_bf16(device: str) -> bool:
-    """Whether the device may multiply bfloat16 itself, so that a measurement is worth its time."""
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return torch.device(device).type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")

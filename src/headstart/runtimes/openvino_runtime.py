@@ -1,0 +1,126 @@
+"""The OpenVINO runtime: the prefix compiled for the CPU, one stream a core, normalisation built in."""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+from openvino.preprocess import PrePostProcessor
+from torch import Tensor, nn
+
+from headstart.errors import CompilationError
+from headstart.images import Preprocess
+from headstart.runtimes.memory import freed_memory_kept
+from headstart.threads import one_thread, usable_cores
+
+# Small enough for its activations to stay in the cache, large enough for a good product.
+_BATCH: Final = 8
+
+
+class OpenVinoRuntime:
+    """Runs a frozen prefix that OpenVINO has compiled for the CPU.
+
+    Every batch has the same shape (a short one is padded), and each runs on one core, so an image's features do not
+    depend on which images it came with nor on the number of threads.
+
+    Args:
+        prefix: module that takes (N, 3, size, size) float32; it is put into eval mode.
+        preprocess: the normalisation, built into the compiled network.
+        bf16: multiply in bfloat16.
+    """
+
+    batch_size = _BATCH
+
+    def __init__(self, prefix: nn.Module, preprocess: Preprocess, *, bf16: bool = False) -> None:
+        self._prefix, self._preprocess, self._bf16 = prefix.eval(), preprocess, bf16
+        self._own = threading.local()
+
+    @cached_property
+    def _compiled(self) -> openvino.CompiledModel:
+        """The prefix as it is run.
+
+        Raises:
+            CompilationError: OpenVINO, or the tracing before it, does not know how.
+        """
+        try:
+            return _compile(_converted(self._prefix, self._preprocess), bf16=self._bf16)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise CompilationError(
+                f"OpenVINO cannot compile this network: {str(error).strip().splitlines()[0]}\n"
+                "Take --runtime torch-float32."
+            ) from error
+
+    def run(self, images: list[Tensor]) -> NDArray[Any]:
+        """Features of up to `batch_size` images.
+
+        Args:
+            images: uint8 tensors (3, size, size).
+
+        Returns:
+            (len(images), *cut shape) float32, contiguous.
+        """
+        request = self._request()
+        batch = request.get_input_tensor().data
+        for place, image in zip(batch, images, strict=False):
+            place[...] = image.permute(1, 2, 0).numpy()
+        batch[len(images) :] = batch[len(images) - 1]
+        request.infer()
+        return np.array(request.get_output_tensor().data[: len(images)], dtype=np.float32)
+
+    def _request(self) -> openvino.InferRequest:
+        """This thread's own: it holds a batch and its features."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        request: openvino.InferRequest = self._own.request
+        return request
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Around a whole extraction: torch resizes images, each on one thread."""
+        _ = self._compiled  # before there are threads that want it
+        with one_thread(), freed_memory_kept():
+            yield
+
+    def start_worker(self) -> None:
+        """To be called first in each thread that will call `run`."""
+        torch.set_num_threads(1)
+
+
+def _converted(prefix: nn.Module, preprocess: Preprocess) -> openvino.Model:
+    """The network as OpenVINO knows it, from (8, size, size, 3) uint8."""
+    shape = [_BATCH, 3, preprocess.size, preprocess.size]
+    with torch.inference_mode(), warnings.catch_warnings():
+        # What the converter reads, torch calls deprecated. Given the network itself it would trace it twice.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.jit")
+        traced = torch.jit.trace(prefix, torch.zeros(1, *shape[1:]), check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(torch.jit.freeze(traced), input=shape)
+    steps = PrePostProcessor(model)
+    pixels = steps.input()
+    pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    pixels.model().set_layout(openvino.Layout("NCHW"))
+    pixels.preprocess().convert_element_type(openvino.Type.f32).mean(
+        [255 * value for value in preprocess.mean]
+    ).scale([255 * value for value in preprocess.std])
+    return steps.build()
+
+
+def _compile(model: openvino.Model, *, bf16: bool) -> openvino.CompiledModel:
+    cores = usable_cores()
+    return openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": openvino.Type.bf16 if bf16 else openvino.Type.f32,
+            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores,
+            # Two programs that pin their threads to the same cores wait for each other.
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
