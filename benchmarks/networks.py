@@ -89,7 +89,9 @@ def main() -> None:
             chosen = weights_of(network, arguments.weights, Path(work))
             figures = []
             for data in sets:
-                config = TrainConfig(str(arguments.data / data), backbone=network.backbone, weights=chosen)
+                config = TrainConfig(
+                    str(arguments.data / data), recipe="probe", backbone=network.backbone, weights=chosen
+                )
                 run = train(config, out=Path(work) / f"{name}-{data}", store=Path(work) / "store")
                 figures.append(f"{100 * run.result['test']['accuracy']:.1f}")
             print(f"| {name} | {' | '.join(figures)} |", flush=True)
