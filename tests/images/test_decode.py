@@ -1,4 +1,5 @@
 import io
+import math
 import os
 import struct
 import subprocess
@@ -92,6 +93,60 @@ def test_pixels_are_those_of_pillow(data: bytes) -> None:
     assert pixels.flags.c_contiguous
     assert pixels.flags.writeable
     np.testing.assert_array_equal(pixels, by_pillow(data))
+
+
+def _large(width: int, height: int) -> Image.Image:
+    """A photo with detail of every size."""
+    rng = np.random.default_rng(0)
+    layers = [
+        Image.fromarray(
+            rng.integers(0, 256, (max(1, height // step), max(1, width // step), 3), dtype=np.uint8)
+        )
+        for step in (2, 8, 40)
+    ]
+    same = [
+        np.array(layer.resize((width, height), Image.Resampling.BICUBIC), dtype=float) for layer in layers
+    ]
+    return Image.fromarray((0.15 * same[0] + 0.25 * same[1] + 0.6 * same[2]).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "scale"),
+    [
+        ((640, 480), 480, 1),
+        ((640, 480), 241, 1),
+        ((640, 480), 240, 2),
+        ((641, 481), 240, 2),
+        ((480, 640), 120, 4),
+        ((640, 480), 60, 8),
+        ((640, 480), 1, 8),
+        ((5, 480), 1, 4),
+        ((640, 480), None, 1),
+    ],
+)
+def test_a_large_jpeg_is_decoded_smaller(size: tuple[int, int], least: int | None, scale: int) -> None:
+    width, height = size
+    data = encode(_large(width, height), "JPEG", quality=90)
+
+    pixels = decode_image(data, least_side=least)
+
+    assert pixels.shape == (math.ceil(height / scale), math.ceil(width / scale), 3)
+    assert least is None or min(pixels.shape[:2]) >= least
+    if width >= 8 * scale and (width % scale, height % scale) == (0, 0):  # the same boxes
+        smaller = Image.open(io.BytesIO(data)).resize(pixels.shape[1::-1], Image.Resampling.BOX)
+        assert np.abs(pixels.astype(int) - np.array(smaller)).mean() < 3
+
+
+def test_other_formats_are_decoded_as_they_are() -> None:
+    assert decode_image(encode(_large(64, 48), "PNG"), least_side=1).shape == (48, 64, 3)
+
+
+def test_a_large_jpeg_stands_upright_and_its_cut_is_seen() -> None:
+    data = encode(_large(640, 480), "JPEG", exif=exif(6))
+
+    assert decode_image(data, least_side=120).shape == (160, 120, 3)
+    with pytest.raises(UnreadableImageError, match="truncated JPEG"):
+        decode_image(data[: len(data) // 2], least_side=120)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from headstart.errors import ConfigError
-from headstart.images import Preprocess, decode_image, decoder_identity, normalise, prepare_image
+from headstart.images import Preprocess, decode_for, decode_image, decoder_identity, normalise, prepare_image
 from headstart.images.preprocess import Interpolation, ResizeMode
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -49,6 +50,24 @@ def test_equals_resize_and_centre_crop(interpolation: Interpolation, height: int
     pixels = photo(height, width)
     difference = prepare_image(pixels, wanted).int() - by_torchvision(pixels, wanted).int()
     assert difference.abs().max() <= 1  # fixed-point arithmetic against Pillow's: a level here and there
+
+
+@pytest.mark.parametrize("mode", ["crop", "squash", "pad"])
+def test_a_far_larger_jpeg_looks_the_same(mode: ResizeMode) -> None:
+    rng = np.random.default_rng(0)
+    pixels = photo(600, 800).astype(float) + rng.normal(0, 12, (600, 800, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
+    wanted = preprocess(64, 64, mode=mode)
+
+    smaller = decode_for(buffer.getvalue(), wanted)
+    difference = (
+        prepare_image(smaller, wanted).int() - prepare_image(decode_image(buffer.getvalue()), wanted).int()
+    )
+
+    assert smaller.shape == (150, 200, 3)
+    assert difference.abs().float().mean() < 1
+    assert difference.abs().max() <= 8
 
 
 @pytest.mark.parametrize("resize", [24, 28])

@@ -8,8 +8,10 @@ from PIL import Image
 
 from headstart.datasets import DiskFiles
 from headstart.errors import DataError
-from headstart.images import decode_image
+from headstart.images import Preprocess, decode_image
 from headstart.training.pixels import Photos, PixelMemory
+
+PREPROCESS = Preprocess(size=32, resize=36, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def image(size: int, value: int = 0) -> torch.Tensor:
@@ -48,8 +50,8 @@ def test_photos_are_decoded_and_drawn(photo_folder: Path) -> None:
     assert len(plain) == len(mirrored) == 2
     for row, (reader, again) in enumerate(zip(plain.readers([0, 1]), mirrored.readers([0, 1]), strict=True)):
         pixels = decode_image((photo_folder / names[row]).read_bytes())
-        assert np.array_equal(plain.decode(row, reader), pixels)
-        assert np.array_equal(mirrored.decode(row, again), pixels[:, ::-1] if row else pixels)
+        assert np.array_equal(plain.decode(row, reader, PREPROCESS), pixels)
+        assert np.array_equal(mirrored.decode(row, again, PREPROCESS), pixels[:, ::-1] if row else pixels)
 
 
 def test_a_photo_that_cannot_be_read_any_more_is_named(photo_folder: Path) -> None:
@@ -60,9 +62,9 @@ def test_a_photo_that_cannot_be_read_any_more_is_named(photo_folder: Path) -> No
     data = (photo_folder / "brick/01.jpg").read_bytes()
     (photo_folder / "brick/01.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r"brick/00\.jpg could be read before.*no such file"):
-        photos.decode(0, readers[0])
+        photos.decode(0, readers[0], PREPROCESS)
     with pytest.raises(DataError, match=r"brick/01\.jpg could be read before.*JPEG"):
-        photos.decode(1, readers[1])
+        photos.decode(1, readers[1], PREPROCESS)
 
 
 def test_views_belong_to_rows() -> None:

@@ -15,7 +15,7 @@ from headstart.errors import CompilationError, UnreadableImageError
 from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore
 from headstart.features.stream import in_batches, worker_threads
-from headstart.images import Preprocess, decode_image, prepare_image
+from headstart.images import Preprocess, decode_for, prepare_image
 from headstart.runtimes import Precision, Runtime, RuntimeName, runtimes_for
 from headstart.threads import usable_cores
 
@@ -101,7 +101,7 @@ def _sample(passes: Passes) -> list[Tensor]:
         if len(found) == _SAMPLE:
             break
         try:
-            found.append(prepare_image(decode_image(reader()), passes.preprocess))
+            found.append(prepare_image(decode_for(reader(), passes.preprocess), passes.preprocess))
         except UnreadableImageError:
             continue  # the extraction itself reports it
     return found

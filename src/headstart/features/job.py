@@ -24,7 +24,7 @@ from headstart.features.key import StoreKey
 from headstart.features.store import FeatureStore
 from headstart.features.stream import in_batches, in_order, worker_threads
 from headstart.files import FileStamp, human_bytes
-from headstart.images import Preprocess, decode_image, file_reason, prepare_image
+from headstart.images import Preprocess, decode_for, file_reason, prepare_image
 from headstart.runtimes import Runtime, RuntimeName
 from headstart.threads import usable_cores
 from headstart.views import View, draw_view
@@ -198,7 +198,7 @@ class Job:
         missing = [work for work in self._works if not self._in_store(work, sha256)]
         if not missing:
             return []
-        image = decode_image(data)
+        image = decode_for(data, self._preprocess)
         drawn = ((work, draw_view(image, work.view, seed=self._seed, sha256=sha256)) for work in missing)
         return [(work, prepare_image(pixels, self._preprocess)) for work, pixels in drawn]
 

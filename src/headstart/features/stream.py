@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import UnreadableImageError
-from headstart.images import Preprocess, decode_image, prepare_image, read_image_file
+from headstart.images import Preprocess, decode_for, prepare_image, read_image_file
 from headstart.runtimes import Runtime
 from headstart.threads import usable_cores
 from headstart.views import ORIGINAL, View, draw_view
@@ -93,7 +93,7 @@ def stream_features(
     def read(path: str) -> _Read:
         try:
             data = read_image_file(path)
-            image = decode_image(data)
+            image = decode_for(data, preprocess)
         except UnreadableImageError as error:
             return _Read(path=path, views=[], problem=str(error))
         sha256 = hashlib.sha256(data).digest()

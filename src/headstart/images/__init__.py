@@ -9,6 +9,7 @@ from headstart.images.formats import IMAGE_SUFFIXES, SNIFF_BYTES, sniff_image
 from headstart.images.preprocess import (
     Preprocess,
     ResizeMode,
+    decode_for,
     decoder_identity,
     normalise,
     prepare_image,
@@ -22,6 +23,7 @@ __all__ = [
     "SNIFF_BYTES",
     "Preprocess",
     "ResizeMode",
+    "decode_for",
     "decode_image",
     "decoder_identity",
     "file_reason",

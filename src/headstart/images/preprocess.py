@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import ConfigError
-from headstart.images.decode import DECODE_VERSION
+from headstart.images.decode import DECODE_VERSION, decode_image
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,8 @@ Triple = tuple[float, float, float]
 # Longer images lose their ends before they are resized: the centre crop never sees them, and 1 x 5000 pixels
 # would become 256 x 1,280,000. Eight times the short side leaves every resize filter its full support.
 _LONGEST_SIDE_RATIO: Final = 8
+
+_SPARE_PIXELS: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,25 @@ class Preprocess:
             std=_triple(values["std"]),
             resize_mode=cast(ResizeMode, values["resize_mode"]),
         )
+
+
+def decode_for(data: bytes, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
+    """`decode_image` with as many pixels as it takes for `prepare_image`.
+
+    Far larger JPEGs are decoded smaller, but with twice the pixels on each side that they are resized to, so that the
+    resize, and not the decoder, decides what is seen.
+
+    Args:
+        data: the whole file.
+        preprocess: what the network expects.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        UnreadableImageError: see `decode_image`.
+    """
+    return decode_image(data, least_side=_SPARE_PIXELS * preprocess.resize)
 
 
 def prepare_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:

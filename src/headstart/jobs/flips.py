@@ -11,7 +11,7 @@ from headstart.backbones import load_backbone
 from headstart.config import DEFAULT_BACKBONE
 from headstart.datasets import Reader
 from headstart.heads import fit_linear_path
-from headstart.images import decode_image, normalise, prepare_image
+from headstart.images import decode_for, normalise, prepare_image
 from headstart.jobs.work import RunData
 from headstart.metrics import wilson_interval
 
@@ -114,4 +114,4 @@ class _Seeing:
         return torch.cat(found[0]), torch.cat(found[1])
 
     def _prepare(self, reader: Reader) -> Tensor:
-        return prepare_image(decode_image(reader()), self._preprocess)
+        return prepare_image(decode_for(reader(), self._preprocess), self._preprocess)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headstart.datasets import ImageFiles, Reader
 from headstart.errors import DataError, UnreadableImageError
-from headstart.images import decode_image
+from headstart.images import Preprocess, decode_for
 
 RGB = NDArray[np.uint8]
 Draw = Callable[[RGB], RGB]
@@ -46,14 +46,14 @@ class Photos:
         """A reader for each row; quickest in ascending rows, as archives are read from front to back."""
         return self.files.readers(self.names[row] for row in rows)
 
-    def decode(self, row: int, reader: Reader) -> RGB:
-        """A row's pixels, (H, W, 3) uint8; from any thread.
+    def decode(self, row: int, reader: Reader, preprocess: Preprocess) -> RGB:
+        """A row's pixels, (H, W, 3) uint8, enough of them for `prepare_image`; from any thread.
 
         Raises:
             DataError: the photo cannot be read any more.
         """
         try:
-            pixels = decode_image(reader())
+            pixels = decode_for(reader(), preprocess)
         except UnreadableImageError as error:
             raise DataError(
                 f"{self.files.place(self.names[row])} could be read before, and cannot be read now: {error}.\n"

@@ -149,7 +149,7 @@ class ComputedSource:
 
     def _prepare(self, item: tuple[int, Reader]) -> Tensor:
         """Read, decode and prepare one photo; runs in a worker."""
-        return prepare_image(self._photos.decode(*item), self._preprocess)
+        return prepare_image(self._photos.decode(*item, self._preprocess), self._preprocess)
 
 
 class PixelSource:
@@ -232,7 +232,7 @@ class PixelSource:
 
     def _decode(self, item: "_Item", reader: Reader) -> Tensor:
         """A row's canvas, or its image prepared as for a frozen network; kept where there is room."""
-        pixels = self._photos.decode(item.row, reader)
+        pixels = self._photos.decode(item.row, reader, self._preprocess)
         image = (
             resize_image(pixels, self._for_canvas) if item.whole else prepare_image(pixels, self._preprocess)
         )
