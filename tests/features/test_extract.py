@@ -13,7 +13,7 @@ from headstart.backbones.backbone import sha256_of_tensors
 from headstart.errors import StoreError
 from headstart.features import FeatureStore, StoreKey, extract_features, extract_views, job
 from headstart.features.extract import store_key
-from headstart.images import Preprocess, decode_image, decoder_identity, prepare_image
+from headstart.images import Preprocess, decode_for, decode_image, decoder_identity, prepare_image
 from headstart.runtimes import RuntimeName, load_runtime
 from headstart.views import FLIP, ORIGINAL, SIX, View, draw_view
 
@@ -112,7 +112,7 @@ def test_the_key_says_what_it_is_of(tiny_backbone: Backbone) -> None:
 
     assert {field.name for field in fields(StoreKey)} == vars(key).keys()
     assert (key.architecture, key.cut, key.view) == ("test_efficientnet", cut.name, "original")
-    assert (key.runtime, key.precision) == ("torch-cpu-folded", "float32")
+    assert (key.runtime, key.precision) == ("torch-cpu-packed", "float32")
 
 
 def test_the_features_of_a_view_are_those_of_its_pixels(photos: list[Path], tiny_backbone: Backbone) -> None:
@@ -170,7 +170,9 @@ def test_each_image_is_decoded_once_for_all_its_views(
     photos: list[Path], tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[bytes] = []
-    monkeypatch.setattr(job, "decode_image", lambda data: decoded.append(data) or decode_image(data))
+    monkeypatch.setattr(
+        job, "decode_for", lambda data, wanted: decoded.append(data) or decode_for(data, wanted)
+    )
     told: list[tuple[int, int]] = []
     extract_views(photos, tiny_backbone, SIX, progress=lambda done, total: told.append((done, total)))
     assert len(decoded) == 5

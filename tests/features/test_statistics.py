@@ -13,7 +13,7 @@ from headstart.datasets import load_dataset
 from headstart.errors import DataError
 from headstart.features import ChannelStatistics, FeatureStore, extract_features, measure_channels
 from headstart.features import job as job_module
-from headstart.images import Preprocess, decode_image, prepare_image
+from headstart.images import Preprocess, decode_for, decode_image, prepare_image
 
 PREPROCESS = Preprocess(size=32, resize=36, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -63,7 +63,9 @@ def test_bars_are_not_measured(tmp_path: Path) -> None:
 
 def test_more_photos_cost_so_many_decodings(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    monkeypatch.setattr(job_module, "decode_image", lambda data: decoded.append(data) or decode_image(data))
+    monkeypatch.setattr(
+        job_module, "decode_for", lambda data, wanted: decoded.append(data) or decode_for(data, wanted)
+    )
     measure_channels(photos[:14], PREPROCESS)
     assert len(decoded) == 14
     assert measure_channels(photos, PREPROCESS) == by_numpy(photos, PREPROCESS)

@@ -12,6 +12,7 @@ from headstart.errors import ConfigError
 from headstart.images import Preprocess
 from headstart.runtimes.kinds import DEFAULT_PRECISION, Precision, RuntimeName
 from headstart.runtimes.memory import freed_memory_kept
+from headstart.runtimes.packing import packs_convolutions
 from headstart.runtimes.torch_runtime import TorchRuntime
 
 __all__ = [
@@ -88,8 +89,9 @@ def runtimes_for(device: str, precision: Precision) -> tuple[RuntimeName, ...]:
 def runtime_identity(name: RuntimeName, device: str) -> dict[str, str]:
     """The part of the store key that is a runtime's: its class with the kind of device, and its precision."""
     kind = torch.device(device).type
+    torch_class = f"torch-{kind}-{'packed' if packs_convolutions(device) else 'folded'}"
     return {
-        "runtime": f"openvino-{kind}" if name.compiled else f"torch-{kind}-folded",
+        "runtime": f"openvino-{kind}" if name.compiled else torch_class,
         "precision": name.dtype,
     }
 

@@ -8,7 +8,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 
 def fold_batch_norms(prefix: nn.Module) -> nn.Module:
-    """A copy in which no batch norm follows a convolution that nothing else uses.
+    """A copy in which no batch norm follows a convolution that nothing else uses, and nothing does nothing.
 
     Args:
         prefix: in eval mode, left as it is. What has not been traced is copied without a change.
@@ -34,6 +34,11 @@ def fold_batch_norms(prefix: nn.Module) -> nn.Module:
             continue
         _replace(folded, str(before.target), fuse_conv_bn_eval(convolution, norm))
         _replace(folded, str(node.target), _what_follows(norm))
+    for node in list(folded.graph.nodes):
+        if isinstance(_module_of(folded, node), nn.Identity):
+            node.replace_all_uses_with(node.args[0])
+            folded.graph.erase_node(node)
+    folded.recompile()
     return folded
 
 
@@ -43,8 +48,11 @@ def _module_of(graph_module: GraphModule, node: Node) -> nn.Module | None:
 
 def _what_follows(norm: nn.BatchNorm2d) -> nn.Module:
     """What a batch norm does beside normalising: timm's have an activation of their own."""
-    steps = [step for name in ("drop", "act") if (step := getattr(norm, name, None)) is not None]
-    return nn.Sequential(*steps)
+    named = (getattr(norm, name, None) for name in ("drop", "act"))
+    steps = [step for step in named if step is not None and not isinstance(step, nn.Identity)]
+    if not steps:
+        return nn.Identity()
+    return steps[0] if len(steps) == 1 else nn.Sequential(*steps)
 
 
 def _replace(graph_module: GraphModule, name: str, module: nn.Module) -> None:

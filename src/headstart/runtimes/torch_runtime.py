@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from headstart.images import Preprocess, normalise
 from headstart.runtimes.folding import fold_batch_norms
 from headstart.runtimes.memory import freed_memory_kept
+from headstart.runtimes.packing import pack_convolutions, packs_convolutions
+from headstart.threads import one_thread
 
 # Activations of a small batch stay in the cache: on CPUs these measured faster than twice and half as many.
 _CPU_BATCH: Final = {False: 4, True: 8}  # in float32, in bf16
@@ -43,7 +45,12 @@ class TorchRuntime:
         """The prefix as it is run."""
         folded = fold_batch_norms(self._prefix)
         placed: nn.Module = folded.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return placed
+        if not packs_convolutions(self.device.type):
+            return placed
+        with one_thread():
+            return pack_convolutions(
+                placed, batch_size=self.batch_size, size=self._preprocess.size, bf16=self._bf16
+            )
 
     def run(self, images: list[Tensor]) -> NDArray[Any]:
         """Features of up to `batch_size` images.
