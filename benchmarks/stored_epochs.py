@@ -30,7 +30,7 @@ from headstart.backbones import Backbone, Cut, load_backbone
 from headstart.datasets import ImageDataset, load_dataset
 from headstart.features import FeatureStore, extract_features
 from headstart.heads import new_linear_head
-from headstart.jobs.epochs import Trainee, make_trainee
+from headstart.jobs.trainee import Trainee, make_trainee
 from headstart.recipes import Recipe, load_recipe
 from headstart.runtimes import load_runtime
 from headstart.training import (
@@ -179,7 +179,8 @@ def _measure(case: Case, images: ImageDataset, options: argparse.Namespace) -> M
                 f"{len(images)} photos, but {extraction.extracted} forward passes: some are alike or unreadable"
             )
         features = extraction.features.load()
-    runtime = load_runtime(backbone.prefix(start), backbone.preprocess)
+    assert extraction.runtime is not None
+    runtime = load_runtime(backbone.prefix(start), backbone.preprocess, name=extraction.runtime)
     sources: dict[str, Source] = {
         "stored": StoredSource(features),
         "plain": ComputedSource(
