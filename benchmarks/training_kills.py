@@ -85,7 +85,7 @@ class Commands:
         if (run / CONFIG_FILE).exists():
             return [*headstart, "--resume", str(run), "--store", str(self.store)]
         asked = self.options
-        choices = ["--recipe", "finetune", "--precision", "float32", "--backbone", asked.backbone]
+        choices = ["--recipe", "finetune", "--dtype", "float32", "--backbone", asked.backbone]
         choices += ["--size", str(asked.size), "--epochs", str(asked.epochs), "--batch-size", "16"]
         choices += ["--weights", asked.weights, "--out", str(run), "--store", str(self.store)]
         return [*headstart, str(asked.data), *choices]

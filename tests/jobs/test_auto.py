@@ -195,6 +195,7 @@ def test_where_nothing_can_be_held_out_the_probe_is_kept(few: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("winning")
 def test_small_photos_are_not_blown_up(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone
 ) -> None:

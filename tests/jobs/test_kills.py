@@ -28,7 +28,7 @@ OPTIONS = {
     "--batch-size": "8",
     "--lr": "1e-4",
     "--flip": "yes",
-    "--precision": "float32",
+    "--dtype": "float32",
 }
 
 
