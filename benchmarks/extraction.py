@@ -1,6 +1,6 @@
 """Extraction end to end: headstart against the ordinary PyTorch script, in alternation, on real photos.
 
-    python benchmarks/extraction.py --photos ../shared/data/flowers [--backbone resnet50 --weights none] [--repeats 3]
+    python benchmarks/extraction.py --photos ../shared/data/flowers [--backbone timm/resnet50 --weights none] [--repeats 3]
 
 Each measurement runs in a fresh process; imports and building the network are not counted, everything from the list of
 files to the features is, choosing and compiling included. headstart begins with an empty store and writes it:
@@ -49,7 +49,7 @@ BARS: dict[str, dict[tuple[str, str], float]] = {
         ("exact", "tuned"): 3,
         ("fast", "tuned"): 5,
     },
-    "resnet50": {("exact", "ordinary"): 2.2, ("fast", "ordinary"): 4.2},
+    "timm/resnet50": {("exact", "ordinary"): 2.2, ("fast", "ordinary"): 4.2},
 }
 
 Rows = NDArray[np.float32]
@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--photos", type=Path, required=True, help="folder with train/CLASS/* and test/CLASS/*"
     )
-    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="one of timm's")
     parser.add_argument("--weights", default="pretrained", help="none for random ones")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--side", choices=SIDES, help="one measurement, in this process")
