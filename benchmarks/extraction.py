@@ -1,6 +1,6 @@
 """Extraction end to end: headstart against the ordinary PyTorch script, in alternation, on real photos.
 
-    python benchmarks/extraction.py --photos ../shared/data/flowers [--backbone timm/resnet50 --weights none] [--repeats 3]
+    python benchmarks/extraction.py --photos ../shared/data/flowers [--backbone timm/resnet50 --weights none]
 
 Each measurement runs in a fresh process; imports and building the network are not counted, everything from the list of
 files to the features is, choosing and compiling included. headstart begins with an empty store and writes it:
