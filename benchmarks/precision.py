@@ -5,7 +5,8 @@
 For each data set and each of three networks with real ImageNet weights, the features of all images are extracted twice
 (torch's float32, and its bfloat16) and a probe is fitted to each, as `headstart train --recipe probe` does. Printed
 are the mean cosine between the two kinds of features (centred on float32's mean), the accuracies, and the share of test
-images for which both say the same. At the end stands a paired test on all test images pooled, as in `techniques.py`: of
+images for which both say the same. The store must be empty: where bfloat16 is not near enough,
+float32 is taken, as in any run. At the end stands a paired test on all test images pooled, as in `techniques.py`: of
 each image the difference in being right, averaged over the networks, whose sign is changed at random 20,000 times.
 Exit code 1 when the difference is significant at 5 %, or when fewer than 99 % of the answers are equal.
 """

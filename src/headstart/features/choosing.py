@@ -28,7 +28,7 @@ _SAMPLE: Final = 16
 # To compile a network takes one to three seconds: no bet is made on it where there is less to gain.
 _WORTH_COMPILING: Final = 5.0
 
-LEAST_COSINE: Final = 0.99
+LEAST_COSINE: Final = 0.998
 """What bf16 features need: the mean cosine to float32 ones, both centred on the latter's mean, over a sample."""
 
 
