@@ -147,6 +147,20 @@ def test_what_was_decided_is_written_and_a_run_from_it_is_the_same(
         assert (run.folder / name).read_bytes() == (again.folder / name).read_bytes()
 
 
+def test_exact_trains_in_float32_and_measures_nothing(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("choose_precision", "images_per_second"):
+        monkeypatch.setattr(EPOCHS, name, lambda *_, **__: pytest.fail("that follows from the precision"))
+    config = TrainConfig(
+        str(few), recipe="finetune", from_layer="blocks.4", epochs=1, size=32, flip="no", precision="exact"
+    )
+
+    run = train(config, out=tmp_path / "run")
+
+    assert run.config.dtype == run.result["choice"]["precision"] == "float32"
+
+
 def test_a_run_folder_of_other_options_keeps_its_training(few: Path, tmp_path: Path) -> None:
     config = _config(few, recipe="finetune", flip="no")
     _interrupted(config, tmp_path / "run", step=4)

@@ -1,8 +1,5 @@
 """The OpenVINO runtime against the network itself."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
@@ -23,14 +20,6 @@ def _pixels(n: int, size: int = 32) -> list[Tensor]:
 
 def _load(backbone: Backbone, layer: str, name: RuntimeName = RuntimeName.OPENVINO_FLOAT32) -> Runtime:
     return load_runtime(backbone.prefix(backbone.cut(layer)), backbone.preprocess, name=name)
-
-
-@pytest.fixture
-def runtime(tiny_backbone: Backbone) -> Iterator[Runtime]:
-    loaded = _load(tiny_backbone, "pooled")
-    with loaded.session():
-        loaded.start_worker()
-        yield loaded
 
 
 @pytest.mark.parametrize("layer", ["conv_stem", "blocks.2", "pooled"])
@@ -56,28 +45,6 @@ def test_bf16_is_near(tiny_backbone: Backbone) -> None:
 
     assert not np.array_equal(near, exact)
     assert np.linalg.norm(near - exact) <= 0.05 * np.linalg.norm(exact)
-
-
-def test_an_images_features_do_not_depend_on_its_company(runtime: Runtime) -> None:
-    images = _pixels(runtime.batch_size)
-
-    together = runtime.run(images)
-    backwards = runtime.run(images[::-1])[::-1]
-    alone = np.concatenate([runtime.run([image]) for image in images])
-
-    assert np.array_equal(together, backwards)
-    assert np.array_equal(together, alone)
-
-
-def test_several_threads_give_the_same_bits(runtime: Runtime) -> None:
-    images = _pixels(8 * runtime.batch_size)
-    batches = [images[i : i + runtime.batch_size] for i in range(0, len(images), runtime.batch_size)]
-
-    one_by_one = [runtime.run(batch) for batch in batches]
-    with ThreadPoolExecutor(4, initializer=runtime.start_worker) as pool:
-        at_once = list(pool.map(runtime.run, batches))
-
-    assert np.array_equal(np.concatenate(one_by_one), np.concatenate(at_once))
 
 
 def test_a_network_that_cannot_be_compiled_is_named(tiny_backbone: Backbone) -> None:

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -36,28 +35,6 @@ def test_features_are_the_plain_networks(runtime: Runtime, tiny_backbone: Backbo
     assert rows.dtype == np.float32
     assert rows.flags.c_contiguous
     assert np.linalg.norm(rows - expected) <= 1e-5 * np.linalg.norm(expected)
-
-
-@pytest.mark.parametrize("layer", ["conv_stem", "blocks.2", "conv_head", "pooled", "classifier"])
-def test_an_images_features_do_not_depend_on_its_company(tiny_backbone: Backbone, layer: str) -> None:
-    runtime = load_runtime(tiny_backbone.split(tiny_backbone.cut(layer))[0], tiny_backbone.preprocess)
-    images = pixels(runtime.batch_size)
-    with runtime.session():
-        runtime.start_worker()
-        together = runtime.run(images)
-        backwards = runtime.run(images[::-1])[::-1]
-        alone = np.concatenate([runtime.run([image]) for image in images])
-    assert np.array_equal(together, backwards)
-    assert np.array_equal(together, alone)
-
-
-def test_several_threads_give_the_same_bits(runtime: Runtime) -> None:
-    images = pixels(8 * runtime.batch_size)
-    batches = [images[i : i + runtime.batch_size] for i in range(0, len(images), runtime.batch_size)]
-    one_by_one = [runtime.run(batch) for batch in batches]
-    with ThreadPoolExecutor(4, initializer=runtime.start_worker) as pool:
-        at_once = list(pool.map(runtime.run, batches))
-    assert np.array_equal(np.concatenate(one_by_one), np.concatenate(at_once))
 
 
 def test_a_session_gives_torchs_threads_back(tiny_backbone: Backbone) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headstart.backbones import Backbone, Cut
 from headstart.datasets import DiskFiles, ImageDataset, ImageFiles
@@ -143,13 +144,13 @@ def extract_views(
         views=views,
         seed=seed,
         runtime=loaded,
-        runtime_name=name,
         shape=cut.shape,
         preprocess=backbone.preprocess,
         files=files,
         max_store=max_store,
     )
-    return job.run(names, workers=workers, progress=progress)
+    extractions = job.run(names, workers=workers, progress=progress)
+    return tuple(replace(extraction, runtime=name) for extraction in extractions)
 
 
 def runtime_for(

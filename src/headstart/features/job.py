@@ -25,7 +25,7 @@ from headstart.features.store import FeatureStore
 from headstart.features.stream import in_batches, in_order, worker_threads
 from headstart.files import FileStamp, human_bytes
 from headstart.images import Preprocess, decode_for, file_reason, prepare_image
-from headstart.runtimes import Runtime, RuntimeName
+from headstart.runtimes import Runtime
 from headstart.threads import usable_cores
 from headstart.views import View, draw_view
 
@@ -75,7 +75,6 @@ class Job:
         shape: of one image's features.
         preprocess: from a view to what the runtime takes.
         files: where the images' bytes are read from.
-        runtime_name: what the runtime is called, where there are several.
         max_store: refuse to store more than so many bytes.
     """
 
@@ -90,11 +89,9 @@ class Job:
         shape: tuple[int, ...],
         preprocess: Preprocess,
         files: ImageFiles,
-        runtime_name: RuntimeName | None = None,
         max_store: int | None = None,
     ) -> None:
         self._store, self._runtime, self._preprocess = store, runtime, preprocess
-        self._runtime_name = runtime_name
         self._files, self._shape, self._max_store, self._seed = files, shape, max_store, seed
         self._works = [_Work(view=view, key=key) for view, key in zip(views, keys, strict=True)]
         self._row_bytes = 4 * math.prod(shape)
@@ -256,7 +253,6 @@ class Job:
                 extracted=len(work.started),
                 from_store=len(sha256s) - len(work.started),
                 seconds=seconds,
-                runtime=self._runtime_name,
             )
             for work in self._works
         )

@@ -43,13 +43,9 @@ def with_precision(work: Work, recipe: Recipe, trainee: Trainee, inputs: Inputs)
     """
     train = inputs.examples(work.data.rows("train"), all_views=False)
     parts = (trainee.body, trainee.head, train, recipe)
-    dtype = work.config.dtype
-    if dtype == "auto" and work.config.precision == "exact":
-        dtype = "float32"
-    if dtype == "auto":
-        dtype, speed = choose_precision(*parts, device=work.device)
-    else:
-        speed = images_per_second(*parts, device=work.device, precision=dtype)
+    if work.config.dtype != "auto":
+        return work, images_per_second(*parts, device=work.device, precision=work.config.dtype)
+    dtype, speed = choose_precision(*parts, device=work.device)
     work.decide("dtype", dtype)
     return replace(work, config=replace(work.config, dtype=dtype)), speed
 

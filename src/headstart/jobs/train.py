@@ -119,9 +119,11 @@ def train(
 
 
 def _resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with places and device that mean the same tomorrow."""
+    """The configuration with places and device that mean the same tomorrow, and what follows from its precision."""
+    exact = config.precision == "exact" and config.dtype == "auto"
     return replace(
         expand_recipe(config),
+        dtype="float32" if exact else config.dtype,
         data=full_location(config.data),
         weights=full_weights(config.weights),
         device=choose_device(config.device),

@@ -110,7 +110,7 @@ def load_runtime(
     """
     if not name.compiled:
         return TorchRuntime(prefix, preprocess, device=device, bf16=name.bf16)
-    if name not in runtimes_for(device, "fast") and name.in_float32() not in runtimes_for(device, "exact"):
+    if name.in_float32() not in runtimes_for(device, "exact"):
         raise ConfigError(
             f"{name} does not run networks on {device!r} here.\nOpenVINO runs them on the CPU, once it is installed: "
             "pip install 'headstart[openvino]'. torch-float32 runs everywhere."

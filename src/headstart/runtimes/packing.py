@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
+from headstart.runtimes.graphs import called_module, count_calls, replace_module
+
 # What oneDNN calls an activation, and its arguments.
 _ACTIVATIONS: Final[Mapping[type[nn.Module], tuple[str, list[float]]]] = {
     nn.ReLU: ("relu", []),
@@ -50,11 +52,9 @@ def pack_convolutions(prefix: nn.Module, *, batch_size: int, size: int, bf16: bo
     if not isinstance(prefix, GraphModule):
         return prefix
     shapes = _input_shapes(prefix, torch.zeros(1, 3, size, size))
-    calls: dict[object, int] = {}
-    for node in prefix.graph.nodes:
-        calls[node.target] = calls.get(node.target, 0) + 1
+    calls = count_calls(prefix)
     for node in list(prefix.graph.nodes):
-        convolution = prefix.get_submodule(str(node.target)) if node.op == "call_module" else None
+        convolution = called_module(prefix, node)
         if not isinstance(convolution, nn.Conv2d) or not _is_plain(convolution) or calls[node.target] > 1:
             continue
         name, scalars = "none", list[float]()
@@ -63,10 +63,9 @@ def pack_convolutions(prefix: nn.Module, *, batch_size: int, size: int, bf16: bo
             name, scalars = _ACTIVATIONS[kind]
             following.replace_all_uses_with(node)
             prefix.graph.erase_node(following)
-        parent, _, own = str(node.target).rpartition(".")
         shape = torch.Size((batch_size, *shapes[str(node.target)][1:]))
         replacement = _PackedConvolution(convolution, shape, activation=name, scalars=scalars, bf16=bf16)
-        setattr(prefix.get_submodule(parent), own, replacement)
+        replace_module(prefix, node, replacement)
     prefix.recompile()
     return prefix
 
@@ -128,10 +127,10 @@ def _padding(convolution: nn.Conv2d, shape: torch.Size) -> tuple[int, int, int, 
 
 def _activation(graph_module: GraphModule, node: Node, following: Node) -> type[nn.Module] | None:
     """What is applied to a convolution's output alone, if it is known here."""
-    if len(node.users) > 1 or following.op != "call_module":
+    module = called_module(graph_module, following)
+    if module is None or len(node.users) > 1 or type(module) not in _ACTIVATIONS:
         return None
-    kind = type(graph_module.get_submodule(str(following.target)))
-    return kind if kind in _ACTIVATIONS else None
+    return type(module)
 
 
 def _input_shapes(graph_module: GraphModule, example: Tensor) -> dict[str, torch.Size]:

@@ -1,7 +1,7 @@
 """The torch runtime: channels-last, inference mode, small batches, one thread a batch."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, Final
 
@@ -62,8 +62,9 @@ class TorchRuntime:
             (len(images), *cut shape) float32, contiguous.
         """
         padded = images + [images[-1]] * (self.batch_size - len(images))
-        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
-        with torch.inference_mode(), bf16:
+        # Not autocast switched off: not every torch knows it for every device.
+        precision = torch.autocast(self.device.type, torch.bfloat16) if self._bf16 else nullcontext()
+        with torch.inference_mode(), precision:
             batch = torch.stack(padded).to(self.device)
             features = self._on_device(
                 normalise(batch, self._preprocess).contiguous(memory_format=torch.channels_last)
