@@ -1,6 +1,7 @@
 """The linear head's path of L2 strengths against scikit-learn's lbfgs, one strength after the other.
 
-    python benchmarks/linear_path.py [--repeats 3] [--quick]
+    python benchmarks/linear_path.py [--repeats 3] [--shape 5000x2048] [--classes 37] [--strengths 45]
+    python benchmarks/linear_path.py --large     # 1,000,000 x 1,280 in float16: seconds and memory, without a peer
 
 Both fit the same strengths on the same features, in alternation. Scikit-learn gets its best case: each strength starts
 from the last one's solution, in float32 where that suffices, with the loosest tolerance of a ladder that brings
@@ -9,6 +10,7 @@ against a lower bound on the optimum, the dual objective, so they can only be ov
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -151,6 +153,26 @@ def measure_memory(file: Path) -> None:
     print(resident("VmHWM") - before)
 
 
+def fit_large(n: int, width: int, classes: int, strengths: Tensor) -> None:
+    """The path on features that fill half the memory of a laptop, made in place: what the process takes at most."""
+    generator = torch.Generator().manual_seed(0)
+    labels, mixing = torch.arange(n) % classes, torch.randn(64, width, generator=generator) / 8
+    centres = torch.randn(classes, 64, generator=generator)
+    features = torch.empty(n, width, dtype=torch.float16)
+    for start in range(0, n, 10_000):
+        rows = slice(start, start + 10_000)
+        latent = centres[labels[rows]] + 1.2 * torch.randn(len(labels[rows]), 64, generator=generator)
+        features[rows] = (
+            (latent @ mixing + 0.5 * torch.randn(len(latent), width, generator=generator)).relu_().half()
+        )
+    begun = resident("VmRSS")
+    path, seconds = timed(lambda: fit_linear_path(features, labels, n_classes=classes, strengths=strengths))
+    print(
+        f"{seconds:.0f} s, {int(path.iterations.sum())} iterations, largest gap {float(path.gaps.max()):.1e}"
+    )
+    print(f"{begun / 1024:.2f} GB before the fit, {resident('VmHWM') / 1024:.2f} GB at most")
+
+
 def resident(kind: str) -> float:
     """Megabytes of this process now (VmRSS) or at most so far (VmHWM); `ru_maxrss` would hold the parent's peak too."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -173,20 +195,22 @@ def worst_gap(judge: Judge, heads: list[Head], strengths: list[float], optima: l
     return max(objective / optimum - 1 for objective, optimum in zip(objectives, optima, strict=True))
 
 
-def compare(features: Tensor, labels: Tensor, repeats: int) -> None:
-    classes, strengths = int(labels.max()) + 1, default_strengths().tolist()
+def compare(features: Tensor, labels: Tensor, grid: Tensor, repeats: int) -> None:
+    classes, strengths = int(labels.max()) + 1, grid.tolist()
     mean, scale = float(features.double().mean()), float(features.double().std(unbiased=False))
     scaled = (features.double() - mean) / scale
     judge = Judge(values=scaled, labels=labels)
     values = {"float32": scaled.float().numpy(), "float64": scaled.numpy()}
 
-    exact = ours_on_scaled(fit_linear_path(features, labels, n_classes=classes, tolerance=1e-6), mean, scale)
+    exact = ours_on_scaled(
+        fit_linear_path(features, labels, n_classes=classes, strengths=grid, tolerance=1e-6), mean, scale
+    )
     optima = [judge.lower_bound(*head, strength) for head, strength in zip(exact, strengths, strict=True)]
     peers = find_peers(values, judge, strengths, optima)
     print(f"scikit-learn needs float64 for {sum(p.dtype == 'float64' for p in peers)} strengths", flush=True)
     ours, theirs = [], []
     for _ in range(repeats):
-        path, seconds = timed(lambda: fit_linear_path(features, labels, n_classes=classes))
+        path, seconds = timed(lambda: fit_linear_path(features, labels, n_classes=classes, strengths=grid))
         ours.append(seconds)
         heads, seconds = timed(lambda: fit_peers(values, labels.numpy(), strengths, peers))
         theirs.append(seconds)
@@ -207,19 +231,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="1,000 x 512 instead of 5,000 x 2,048")
+    parser.add_argument("--shape", default="5000x2048", help="images x features")
+    parser.add_argument("--classes", type=int, default=37)
+    parser.add_argument("--strengths", type=int, default=45)
+    parser.add_argument("--large", action="store_true", help="1,000,000 x 1,280 in float16, ours alone")
     parser.add_argument("--measure-memory", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure_memory:
         measure_memory(options.measure_memory)
         return
+    grid = default_strengths(options.strengths)
+    if options.large:
+        fit_large(1_000_000, 1280, options.classes, grid)
+        return
     warnings.simplefilter("ignore", ConvergenceWarning)
-    n, width = (1000, 512) if options.quick else (5000, 2048)
-    features, labels = pooled_features(n, width, 37)
-    print(f"{n} x {width} features, 37 classes, 30 strengths, {torch.get_num_threads()} threads")
+    n, width = map(int, options.shape.split("x"))
+    features, labels = pooled_features(n, width, options.classes)
+    print(
+        f"{n} x {width} features, {options.classes} classes, {len(grid)} strengths, {torch.get_num_threads()} threads, "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
     growth, size = memory_growth(features, labels), features.nbytes / 2**20
     print(f"memory        peak grows by {growth:.0f} MB over features of {size:.0f} MB", flush=True)
-    compare(features, labels, options.repeats)
+    compare(features, labels, grid, options.repeats)
 
 
 if __name__ == "__main__":

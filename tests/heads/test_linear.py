@@ -374,3 +374,20 @@ def test_a_head_for_epochs_begins_within_glorots_bound_by_its_own_generator() ->
     assert not head.bias.any()
     assert torch.equal(head.weight, new_linear_head(90, 10, seed=0).weight)
     assert not torch.equal(head.weight, new_linear_head(90, 10, seed=1).weight)
+
+
+@pytest.mark.parametrize("n", [200, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_features_that_fill_the_memory_are_not_copied(
+    n: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels = pooled(n, 24, 4)
+    features = features.to(dtype)
+    held = fit_linear_path(features, labels, n_classes=4, tolerance=1e-7)
+
+    monkeypatch.setattr("headstart.heads.eigenbasis.MAX_COPY_BYTES", 0)
+    monkeypatch.setattr("headstart.heads.rows._BLOCK_VALUES", 24 * 17)  # several blocks, the last one shorter
+    streamed = fit_linear_path(features, labels, n_classes=4, tolerance=1e-7)
+
+    torch.testing.assert_close(streamed.objectives, held.objectives, rtol=1e-6, atol=1e-12)
+    assert float(streamed.gaps.max()) <= 1e-6

@@ -72,7 +72,7 @@ def test_the_scores_add_up_to_1() -> None:
 def test_many_images_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = pooled(100, 20, 4)
     whole = fit_ridge_path(features, labels, n_classes=4)
-    monkeypatch.setattr("headstart.heads.ridge._BLOCK_VALUES", 21 * 9)
+    monkeypatch.setattr("headstart.heads.rows._BLOCK_VALUES", 21 * 9)
     torch.testing.assert_close(fit_ridge_path(features, labels, n_classes=4).weights, whole.weights)
 
 

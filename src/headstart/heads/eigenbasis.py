@@ -17,9 +17,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from headstart.heads.inputs import not_finite
+from headstart.heads.rows import HeldRows, Rows, StreamedRows, row_blocks
 
 # An eigendecomposition grows with the cube of its side; beyond this (about a minute) it costs more than it saves.
 MAX_EIGEN_SIDE = 8192
+# A copy of the features in the basis is made where it takes no more than this: 1 GiB.
+MAX_COPY_BYTES = 2**30
 # Values converted to float64 at once: 4 MB, and a few times that on the way, so that no second copy of the features
 # ever stands in memory.
 _BLOCK_VALUES = 500_000
@@ -38,14 +41,14 @@ class Design:
     """What a fit works on.
 
     Attributes:
-        rows: (n, r + 1) float32, the features in the basis; the last column is 1, for the intercept.
+        rows: n rows (r + 1), the features in the basis; the last column is 1, for the intercept.
         variances: (r + 1,) float64, the weighted mean square of each column.
         basis: the way back.
         mean: (D,) float64, the weighted mean of the raw features.
         scale: the standard deviation over all values of the raw features.
     """
 
-    rows: Tensor
+    rows: Rows
     variances: Tensor
     basis: Basis
     mean: Tensor
@@ -97,33 +100,30 @@ class _Scaled:
 
     def row_blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Blocks (b, D) with the rows that they are."""
-        for block in _blocks(len(self.features), self.features.shape[1]):
+        for block in row_blocks(len(self.features), _BLOCK_VALUES // self.features.shape[1]):
             yield block, (self.features[block].double() - self.mean) / self.scale
 
     def column_blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Blocks (n, b) with the columns that they are."""
-        for block in _blocks(self.features.shape[1], len(self.features)):
+        for block in row_blocks(self.features.shape[1], _BLOCK_VALUES // len(self.features)):
             yield block, (self.features[:, block].double() - self.mean[block]) / self.scale
-
-
-def _blocks(length: int, width: int) -> Iterator[slice]:
-    step = max(1, _BLOCK_VALUES // max(1, width))
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
 
 
 def _moments(features: Tensor, sample_weights: Tensor) -> tuple[Tensor, float]:
     """The weighted mean of each feature (D,), and the standard deviation over all values, 1 if they are constant."""
     n, width = features.shape
     total, weighted = (torch.zeros(width, dtype=torch.float64, device=features.device) for _ in range(2))
-    for block in _blocks(n, width):
+    for block in row_blocks(n, _BLOCK_VALUES // width):
         values = features[block].double()
         total += values.sum(0)
         weighted += sample_weights[block] @ values
     centre = float(total.sum()) / (n * width)
     if not math.isfinite(centre):
         raise not_finite(features)
-    squares = sum(float((features[block].double() - centre).square().sum()) for block in _blocks(n, width))
+    squares = sum(
+        float((features[block].double() - centre).square().sum())
+        for block in row_blocks(n, _BLOCK_VALUES // width)
+    )
     scale = math.sqrt(squares / (n * width))
     # The mean of equal values is rounded, so their spread need not come out as exactly 0.
     return weighted / n, scale if scale > 1e-10 * abs(centre) else 1.0
@@ -162,30 +162,47 @@ class _RowSpace:
         return weights
 
 
-def _plain(scaled: _Scaled, sample_weights: Tensor) -> tuple[Tensor, Tensor, Basis]:
-    rows = _with_intercept(len(scaled.features), scaled.features.shape[1], scaled.features.device)
+def _plain(scaled: _Scaled, sample_weights: Tensor) -> tuple[Rows, Tensor, Basis]:
     variances = torch.zeros_like(scaled.mean)
     for block, values in scaled.row_blocks():
-        rows[block, :-1] = values.float()
         variances += sample_weights[block] @ values.square()
-    return rows, variances / len(rows), _Plain()
+    return _rotated(scaled, None), variances / len(scaled.features), _Plain()
 
 
-def _eigenvectors(scaled: _Scaled, sample_weights: Tensor) -> tuple[Tensor, Tensor, Basis]:
+def _eigenvectors(scaled: _Scaled, sample_weights: Tensor) -> tuple[Rows, Tensor, Basis]:
     width = scaled.features.shape[1]
     covariance = torch.zeros(width, width, dtype=torch.float64, device=scaled.features.device)
+    # Of a million rows float64 products would take minutes. Any orthonormal basis gives the same optimum; it is only
+    # reached sooner where curvature is diagonal.
+    rough = _fills_memory(scaled.features)
     for block, values in scaled.row_blocks():
         weighted = values * sample_weights[block, None]
-        covariance.addmm_(weighted.T, values, alpha=1 / len(scaled.features))
+        if rough:
+            covariance.add_(weighted.T.float() @ values.float(), alpha=1 / len(scaled.features))
+        else:
+            covariance.addmm_(weighted.T, values, alpha=1 / len(scaled.features))
     variances, vectors = _decompose(covariance)
     del covariance  # before the rows are made: the two together would be the peak
-    rows = _with_intercept(len(scaled.features), width, scaled.features.device)
+    return _rotated(scaled, vectors), variances, _Eigenvectors(vectors=vectors)
+
+
+def _rotated(scaled: _Scaled, vectors: Tensor | None) -> Rows:
+    """The rows along the axes that are the columns of `vectors` (D, D), or the features' own."""
+    if _fills_memory(scaled.features):
+        return StreamedRows(features=scaled.features, mean=scaled.mean, scale=scaled.scale, vectors=vectors)
+    n, width = scaled.features.shape
+    rows = _with_intercept(n, width, scaled.features.device)
     for block, values in scaled.row_blocks():
-        rows[block, :-1] = (values @ vectors).float()
-    return rows, variances, _Eigenvectors(vectors=vectors)
+        rows[block, :-1] = (values if vectors is None else values @ vectors).float()
+    return HeldRows(values=rows)
 
 
-def _row_space(scaled: _Scaled, sample_weights: Tensor) -> tuple[Tensor, Tensor, Basis]:
+def _fills_memory(features: Tensor) -> bool:
+    """Whether a float32 copy of features is too large to be made."""
+    return 4 * features.numel() > MAX_COPY_BYTES
+
+
+def _row_space(scaled: _Scaled, sample_weights: Tensor) -> tuple[Rows, Tensor, Basis]:
     """From X X' = U S^2 U' (n, n), with X weighted: the axes are V' = S^-1 U' X and the rows X V = U S."""
     n, roots = len(scaled.features), sample_weights.sqrt()[:, None]
     gram = torch.zeros(n, n, dtype=torch.float64, device=scaled.features.device)
@@ -200,7 +217,7 @@ def _row_space(scaled: _Scaled, sample_weights: Tensor) -> tuple[Tensor, Tensor,
     # Rows without weight have no part in the fit; 0 for them, not 0 / 0.
     rows[:, :-1] = torch.where(roots > 0, vectors * singular / roots, 0.0).float()
     mixtures = (vectors * roots / singular).T
-    return rows, singular.square() / n, _RowSpace(mixtures=mixtures, scaled=scaled)
+    return HeldRows(values=rows), singular.square() / n, _RowSpace(mixtures=mixtures, scaled=scaled)
 
 
 def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:

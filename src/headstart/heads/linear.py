@@ -143,8 +143,9 @@ def fit_linear_path(
     there are two here, so that there C = 2 / (n lambda).
 
     Besides the features, memory holds one float32 copy of them (of the n x n row space, with fewer images than
-    features), two square float64 matrices of the smaller side while it is being decomposed, and about eight float64
-    arrays of images x classes. The same input gives the same bits on the same machine and number of threads.
+    features; none where it would take more than 1 GiB), two square float64 matrices of the smaller side while it is
+    being decomposed, and about eight float64 arrays of images x classes. The same input gives the same bits on the
+    same machine and number of threads.
 
     A class that has no image (or weights of 0 only) changes nothing for the others: its weights are 0, and its
     bias is so low (-30 where the other logits have mean 0) that its probability is below 1e-13 for any image.

@@ -11,7 +11,6 @@ from headstart.heads.inputs import check_inputs, mean_one_weights, present_class
 from headstart.heads.linear import LinearPath, fold_back, ordered_strengths
 
 STRONGEST, WEAKEST = 1e3, 1e-3
-_BLOCK_VALUES = 500_000  # values of the design in float64 at once, 4 MB
 
 
 def default_ridge_strengths(count: int = 31) -> Tensor:
@@ -78,15 +77,11 @@ def fit_ridge_path(
 
 def _solve(design: Design, labels: Tensor, weights: Tensor, classes: int, strengths: Tensor) -> Tensor:
     """Coefficients (S, P, r + 1) float64 for labels (n,) in 0 .. P - 1 and weights (n,) of mean 1."""
-    n, width = design.rows.shape
-    shares = weights / n
+    shares = weights / len(labels)
     # Weighted sums of each class's rows. The last column, of ones, gives the classes' shares: the intercepts, since
     # the rows are centred.
-    sums = weights.new_zeros(classes, width)
-    step = max(1, _BLOCK_VALUES // width)
-    for start in range(0, n, step):
-        block = slice(start, start + step)
-        sums.index_add_(0, labels[block], design.rows[block].double() * shares[block, None])
+    members = weights.new_zeros(len(labels), classes).scatter_(1, labels[:, None], shares[:, None])
+    sums = design.rows.gradient(members, torch.float64)
     intercepts = sums[:, -1:]
     # Rounding has left the float32 rows' mean a little off 0.
     covariances = sums[:, :-1] - intercepts * sums[:, :-1].sum(0)

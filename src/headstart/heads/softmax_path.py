@@ -108,9 +108,6 @@ class _Loss:
         self.penalised = torch.ones_like(self.variances)
         self.penalised[-1] = 0  # the intercept
         self.classes = int(labels.max()) + 1
-        # Rows at once: all in float32, as they are; in float64, few enough for their copy to take 16 MB.
-        step = len(labels) if products == self.rows.dtype else max(1, 2_000_000 // len(self.variances))
-        self.blocks = [slice(start, start + step) for start in range(0, len(labels), step)]
 
     def start(self) -> _Point:
         """All coefficients 0."""
@@ -123,9 +120,7 @@ class _Loss:
 
     def along(self, coefficients: Tensor) -> _Direction:
         """The direction that changes the coefficients so."""
-        columns = coefficients.T.to(self.products)
-        logits = torch.cat([self.rows[block].to(self.products) @ columns for block in self.blocks])
-        return _Direction(coefficients=coefficients, logits=logits.double())
+        return _Direction(coefficients=coefficients, logits=self.rows.logits(coefficients, self.products))
 
     def moved(self, point: _Point, direction: _Direction, length: float) -> _Point:
         """The point that lies `length` along the direction; no product with the features."""
@@ -144,11 +139,7 @@ class _Loss:
         residuals = point.probabilities.scatter_add(
             1, self.labels, -torch.ones_like(self.labels, dtype=torch.float64)
         )
-        residuals = residuals.mul_(self.shares[:, None]).to(self.products)
-        gradient = residuals.new_zeros(self.classes, len(self.variances))
-        for block in self.blocks:
-            gradient.addmm_(residuals[block].T, self.rows[block].to(self.products))
-        return gradient.double()
+        return self.rows.gradient(residuals.mul_(self.shares[:, None]), self.products)
 
     def slope(self, point: _Point, direction: _Direction, strength: float) -> float:
         """The objective's first derivative along the direction."""
