@@ -16,6 +16,7 @@ from headstart.backbones import Backbone
 from headstart.errors import CompilationError
 from headstart.features import FeatureStore, choosing, extract_features
 from headstart.features.choosing import centred_cosine
+from headstart.features.extract import store_key
 from headstart.runtimes import RuntimeName
 
 PLAIN, BF16 = RuntimeName.TORCH_FLOAT32, RuntimeName.TORCH_BF16
@@ -128,6 +129,24 @@ def test_the_fastest_that_is_near_enough(
 
     assert _chosen(tiny_backbone, photos, runtimes, monkeypatch, **options) == expected
     assert runtimes[expected].images >= len(photos)
+
+
+def test_a_network_that_is_converted_already_is_tried_sooner(
+    photos: list[Path], tiny_backbone: Backbone, clock: _Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore()
+    key = store_key(tiny_backbone, tiny_backbone.cut("pooled"), COMPILED, "cpu")
+    seconds = 2 / len(photos)  # of an image: in all too few to convert a network, and enough to compile it
+
+    def choose(photos: Sequence[Path]) -> RuntimeName | None:
+        runtimes = {name: _Runtime(clock, seconds=(1 - i / 10) * seconds) for i, name in enumerate(ALL)}
+        return _chosen(tiny_backbone, photos, runtimes, monkeypatch, store=store)
+
+    assert choose(photos) == BF16
+    store.prune(0)
+    store.place_of_converted(key).parent.mkdir(exist_ok=True)
+    store.place_of_converted(key).write_bytes(b"a network")
+    assert choose(photos) == COMPILED_BF16
 
 
 def test_what_computed_stored_features_goes_on(

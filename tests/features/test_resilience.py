@@ -1,6 +1,7 @@
 """What can go wrong around a store: kills, company, damage, full and read-only disks."""
 
 import errno
+import json
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from headstart.backbones import Backbone
 from headstart.errors import DiskFullError, StoreError
 from headstart.features import Extraction, FeatureStore, extract_features
+from headstart.features.key import StoreKey
 from headstart.features.shards import read_shard
 from headstart.features.store import sound_rows
 
@@ -234,6 +236,14 @@ def test_prune_and_repair(photo_folder: Path, tiny_backbone: Backbone, root: Pat
     oldest = store.records()[0]
     removed, size = store.prune(sum(record.bytes for record in store.records()) - 1)
     assert (removed, size) == (1, oldest.bytes)
+    (digest,) = store.keys()
+    converted = store.place_of_converted(StoreKey(**json.loads(store.keys()[digest])))
+    converted.parent.mkdir()
+    converted.write_bytes(bytes(100))
+    left = sum(record.bytes for record in store.records())
+    assert store.prune(left) == (0, 100)
+    assert not converted.exists()
+    assert store.prune(left) == (0, 0)
     assert store.verify().sound
     (shards_of(root)[0]).write_bytes(b"no shard")
     assert not store.verify().sound

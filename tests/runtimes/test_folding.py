@@ -103,10 +103,21 @@ def test_the_network_itself_is_left_as_it_is(tiny_backbone: Backbone) -> None:
     assert all(torch.equal(value, before[name]) for name, value in prefix.state_dict().items())
 
 
-def test_what_has_not_been_traced_is_only_copied() -> None:
+def test_what_has_not_been_traced_is_given_back() -> None:
     network = _stirred(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
 
-    copied = fold_batch_norms(network)
+    assert fold_batch_norms(network) is network
 
-    assert copied is not network
-    assert _norms(copied) == 1
+
+def test_the_network_itself_stays_as_it_was(tiny_backbone: Backbone) -> None:
+    prefix = tiny_backbone.prefix(tiny_backbone.cut("pooled")).eval()
+    before = {name: (value.clone(), value.stride()) for name, value in prefix.state_dict().items()}
+
+    folded = fold_batch_norms(prefix)
+
+    assert isinstance(folded, GraphModule)
+    assert len(list(folded.graph.nodes)) < len(list(prefix.graph.nodes))  # type: ignore[union-attr]
+    after = prefix.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, (value, _) in before.items())
+    assert all(after[name].stride() == stride for name, (_, stride) in before.items())

@@ -1,7 +1,5 @@
 """Packed convolutions against plain ones."""
 
-from copy import deepcopy
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -72,7 +70,7 @@ def test_only_what_is_understood_is_packed() -> None:
     traced = symbolic_trace(_Awkward().eval())
     images = torch.randn(2, 3, 12, 15)
 
-    packed = pack_convolutions(deepcopy(traced).eval(), batch_size=2, size=13, bf16=False)
+    packed = pack_convolutions(traced, batch_size=2, size=13, bf16=False)
 
     with torch.inference_mode():
         square = torch.randn(2, 3, 13, 13)
@@ -85,7 +83,7 @@ def test_bf16_gives_what_autocast_gives(tiny_backbone: Backbone) -> None:
     prefix = tiny_backbone.prefix(tiny_backbone.cut("pooled")).eval()
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
-    packed = pack_convolutions(deepcopy(prefix).eval(), batch_size=8, size=32, bf16=True)
+    packed = pack_convolutions(prefix, batch_size=8, size=32, bf16=True)
 
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         expected, got = prefix(images).float(), packed(images).float()

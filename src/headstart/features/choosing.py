@@ -25,8 +25,10 @@ _log = logging.getLogger(__name__)
 _FEW: Final = 128
 _LOOKED_AT: Final = 256  # images that are looked up, to see which runtime's features the store has
 _SAMPLE: Final = 16
-# To compile a network takes one to three seconds: no bet is made on it where there is less to gain.
-_WORTH_COMPILING: Final = 5.0
+# To convert a network takes one to three seconds, to compile one that is converted a fifth of that: no bet is made on
+# it where there is less to gain.
+_WORTH_CONVERTING: Final = 5.0
+_WORTH_COMPILING: Final = 1.0
 
 LEAST_COSINE: Final = 0.998
 """What bf16 features need: the mean cosine to float32 ones, both centred on the latter's mean, over a sample."""
@@ -44,6 +46,7 @@ class Passes:
         names: what they are called there.
         preprocess: from an image to what a runtime takes.
         views: of each image.
+        converted: whether a compiled runtime finds the network converted, by an earlier run.
     """
 
     load: Callable[[RuntimeName], Runtime]
@@ -53,6 +56,7 @@ class Passes:
     names: Sequence[str]
     preprocess: Preprocess
     views: int
+    converted: bool
 
 
 def choose_runtime(
@@ -130,7 +134,7 @@ class _Trial:
             self._run(name)
         best = min(tried, key=lambda name: self._seconds[name])
         left = self._seconds[best] * len(self._passes.names) * self._passes.views / usable_cores()
-        if left > _WORTH_COMPILING:
+        if left > (_WORTH_COMPILING if self._passes.converted else _WORTH_CONVERTING):
             # Numbers in bf16 are as near to float32 whoever computes them.
             for name in names:
                 if name.compiled and name.bf16 == best.bf16 and self._compiles(name):

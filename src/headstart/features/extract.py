@@ -171,9 +171,15 @@ def runtime_for(
         ConfigError: there is no such runtime here for this device.
     """
     files, names = files_and_names(images)
+    prefix = backbone.prefix(cut)
+    plain = store_key(backbone, cut, RuntimeName.OPENVINO_FLOAT32, device)
+    converted = None if store.read_only else store.place_of_converted(plain)
     passes = Passes(
-        load=lambda name: load_runtime(backbone.prefix(cut), backbone.preprocess, device=device, name=name),
+        load=lambda name: load_runtime(
+            prefix, backbone.preprocess, device=device, name=name, converted=converted
+        ),
         key=lambda name: store_key(backbone, cut, name, device, view=views[0], seed=seed),
+        converted=converted is not None and converted.exists(),
         store=store,
         files=files,
         names=names,

@@ -26,6 +26,7 @@ from headstart.features.shards import SUFFIX, Shard, read_shard, write_shard
 from headstart.files import FileStamp, atomic_write, default_store, human_bytes
 
 _LAYOUT = "v1"
+_CONVERTED = "converted"
 _KEY_FILE = "key.json"
 _INDEX_FILE = "index.sqlite"
 _LOCK_FILE = "index.lock"
@@ -265,11 +266,29 @@ class FeatureStore:
             self._rebuild()
         return found
 
+    def converted(self) -> list[Path]:
+        """Networks that a runtime has converted, kept because converting takes seconds."""
+        return sorted(self.root.glob(f"{_CONVERTED}/*"))
+
+    def place_of_converted(self, key: StoreKey) -> Path:
+        """The file for the converted network that gives a key's features."""
+        return self.root / _CONVERTED / key.digest
+
     def prune(self, max_bytes: int) -> tuple[int, int]:
-        """Remove the least recently used shards until the rest fits; returns how many shards and bytes went."""
+        """Remove converted networks, then the least recently used shards, until the rest fits.
+
+        Returns:
+            How many shards went, and how many bytes in all.
+        """
         self._must_write()
-        records = self.records()
-        excess = sum(record.bytes for record in records) - max_bytes
+        records, converted = self.records(), self.converted()
+        sizes = [file.stat().st_size for file in converted]
+        excess = sum(record.bytes for record in records) + sum(sizes) - max_bytes
+        freed = 0
+        for file, size in zip(converted, sizes, strict=True):
+            if excess > 0:
+                file.unlink(missing_ok=True)
+                excess, freed = excess - size, freed + size
         gone: list[ShardRecord] = []
         for record in records:
             if excess <= 0:
@@ -281,7 +300,7 @@ class FeatureStore:
             self._index.drop_shards(record.id for record in gone)
             for record in gone:
                 (self._folder_of(record.digest) / record.name).unlink(missing_ok=True)
-        return len(gone), sum(record.bytes for record in gone)
+        return len(gone), freed + sum(record.bytes for record in gone)
 
     # Inside
 

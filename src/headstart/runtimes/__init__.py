@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -102,8 +103,17 @@ def load_runtime(
     *,
     device: str = "cpu",
     name: RuntimeName = RuntimeName.TORCH_FLOAT32,
+    converted: Path | None = None,
 ) -> Runtime:
     """A runtime for a frozen prefix on a device. What takes time is done when its session is opened.
+
+    Args:
+        prefix: the network, from (N, 3, size, size) float32 to features.
+        preprocess: what images have been through, and their normalisation.
+        device: "cpu", "cuda", "cuda:1", "mps".
+        name: which.
+        converted: file where a compiled runtime keeps the network as it has converted it, for this prefix and
+            normalisation alone; None to convert it anew.
 
     Raises:
         ConfigError: there is no such runtime here for this device.
@@ -117,4 +127,4 @@ def load_runtime(
         )
     from headstart.runtimes.openvino_runtime import OpenVinoRuntime  # needs the extra
 
-    return OpenVinoRuntime(prefix, preprocess, bf16=name.bf16)
+    return OpenVinoRuntime(prefix, preprocess, bf16=name.bf16, converted=converted)

@@ -10,17 +10,18 @@ from headstart.runtimes.graphs import called_module, count_calls, replace_module
 
 
 def fold_batch_norms(prefix: nn.Module) -> nn.Module:
-    """A copy in which no batch norm follows a convolution that nothing else uses, and nothing does nothing.
+    """The same function with no batch norm behind a convolution that nothing else uses, and nothing that does nothing.
 
     Args:
-        prefix: in eval mode, left as it is. What has not been traced is copied without a change.
+        prefix: in eval mode, left as it is. What has not been traced is given back.
 
     Returns:
-        The copy, in eval mode. It computes the same but for rounding.
+        A network in eval mode that shares with the prefix what has not been folded. It computes the same but for
+        rounding.
     """
-    folded = deepcopy(prefix).eval()  # a copied graph module is in train mode
-    if not isinstance(folded, GraphModule):
-        return folded
+    if not isinstance(prefix, GraphModule):
+        return prefix
+    folded = GraphModule(prefix, deepcopy(prefix.graph)).eval()  # a new graph module is in train mode
     calls = count_calls(folded)
     for node in list(folded.graph.nodes):
         before = node.args[0] if node.args else None

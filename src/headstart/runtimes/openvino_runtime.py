@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from headstart.errors import CompilationError
 from headstart.images import Preprocess
+from headstart.runtimes.converted import read_converted, write_converted
 from headstart.runtimes.memory import freed_memory_kept
 from headstart.threads import one_thread, usable_cores
 
@@ -33,12 +35,21 @@ class OpenVinoRuntime:
         prefix: module that takes (N, 3, size, size) float32; it is put into eval mode.
         preprocess: the normalisation, built into the compiled network.
         bf16: multiply in bfloat16.
+        converted: file where the network is kept as OpenVINO has converted it; None to convert it each time.
     """
 
     batch_size = _BATCH
 
-    def __init__(self, prefix: nn.Module, preprocess: Preprocess, *, bf16: bool = False) -> None:
+    def __init__(
+        self,
+        prefix: nn.Module,
+        preprocess: Preprocess,
+        *,
+        bf16: bool = False,
+        converted: Path | None = None,
+    ) -> None:
         self._prefix, self._preprocess, self._bf16 = prefix.eval(), preprocess, bf16
+        self._file = converted
         self._own = threading.local()
 
     @cached_property
@@ -49,12 +60,22 @@ class OpenVinoRuntime:
             CompilationError: OpenVINO, or the tracing before it, does not know how.
         """
         try:
-            return _compile(_converted(self._prefix, self._preprocess), bf16=self._bf16)
+            return _compile(self._model(), bf16=self._bf16)
         except (RuntimeError, TypeError, ValueError) as error:
             raise CompilationError(
                 f"OpenVINO cannot compile this network: {str(error).strip().splitlines()[0]}\n"
                 "Take --runtime torch-float32."
             ) from error
+
+    def _model(self) -> openvino.Model:
+        """The network as OpenVINO knows it, from the file where it is kept."""
+        kept = None if self._file is None else read_converted(self._file)
+        if kept is not None:
+            return kept
+        model = _converted(self._prefix, self._preprocess)
+        if self._file is not None:
+            write_converted(model, self._file)
+        return model
 
     def run(self, images: list[Tensor]) -> NDArray[Any]:
         """Features of up to `batch_size` images.

@@ -6,7 +6,8 @@ are not public, so `packs_convolutions` asks for them, and the tests hold them t
 """
 
 from collections.abc import Mapping
-from typing import Final
+from copy import deepcopy
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,19 +39,21 @@ def packs_convolutions(device: str) -> bool:
 
 @torch.no_grad()
 def pack_convolutions(prefix: nn.Module, *, batch_size: int, size: int, bf16: bool) -> nn.Module:
-    """Give a traced prefix packed convolutions, in place.
+    """The same function with packed convolutions.
 
     Args:
-        prefix: in eval mode, on the CPU. What has not been traced is left as it is.
+        prefix: in eval mode, on the CPU, left as it is. What has not been traced is given back.
         batch_size: of the inputs.
         size: side of the inputs, (batch_size, 3, size, size) float32.
         bf16: multiply in bfloat16; the convolutions then take any floating dtype, and give bfloat16.
 
     Returns:
-        The prefix.
+        A network in eval mode that shares with the prefix what is no convolution. A copy of it shares the packed
+        weights, too.
     """
     if not isinstance(prefix, GraphModule):
         return prefix
+    prefix = GraphModule(prefix, deepcopy(prefix.graph)).eval()
     shapes = _input_shapes(prefix, torch.zeros(1, 3, size, size))
     calls = count_calls(prefix)
     for node in list(prefix.graph.nodes):
@@ -93,6 +96,9 @@ class _PackedConvolution(nn.Module):
         self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *steps, list(shape))
         self._bias = None if convolution.bias is None else convolution.bias.to(self._dtype)
         self._rest = (*steps, activation, scalars, "")
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self  # it never changes, and oneDNN's weights cannot be copied
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(b, C, H, W) -> (b, C', H', W')."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from functools import cached_property
 from typing import Any, Final
 
@@ -43,14 +44,15 @@ class TorchRuntime:
     @cached_property
     def _on_device(self) -> nn.Module:
         """The prefix as it is run."""
-        folded = fold_batch_norms(self._prefix)
-        placed: nn.Module = folded.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if not packs_convolutions(self.device.type):
-            return placed
-        with one_thread():
-            return pack_convolutions(
-                placed, batch_size=self.batch_size, size=self._preprocess.size, bf16=self._bf16
-            )
+        prefix = fold_batch_norms(self._prefix)
+        if packs_convolutions(self.device.type):
+            with one_thread():
+                prefix = pack_convolutions(
+                    prefix, batch_size=self.batch_size, size=self._preprocess.size, bf16=self._bf16
+                )
+        # A copy, because the rest of the weights is the network's own.
+        placed: nn.Module = deepcopy(prefix).eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
 
     def run(self, images: list[Tensor]) -> NDArray[Any]:
         """Features of up to `batch_size` images.

@@ -1,0 +1,46 @@
+"""A network as OpenVINO has converted it, in a file: to convert one takes a second, to read it back a fiftieth."""
+
+import hashlib
+import logging
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import openvino
+
+from headstart.errors import HeadstartError
+from headstart.files import atomic_write
+
+_log = logging.getLogger(__name__)
+
+# What stands before everything in the file: the layout, and who wrote it. Another OpenVINO converts anew.
+_MAGIC: Final = f"headstart converted network 1, openvino {openvino.__version__}\n".encode()
+_DIGEST: Final = 32
+_LENGTH: Final = 8
+
+
+def read_converted(file: Path) -> openvino.Model | None:
+    """The network in a file; None where there is none that is whole and this OpenVINO's own."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    digest, body = content[len(_MAGIC) : len(_MAGIC) + _DIGEST], memoryview(content)[len(_MAGIC) + _DIGEST :]
+    if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+        return None
+    start = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
+    return openvino.Core().read_model(bytes(body[_LENGTH:start]), bytes(body[start:]))
+
+
+def write_converted(model: openvino.Model, file: Path) -> None:
+    """Keep a network in a file. Where that cannot be, a line of the log says so: the next run converts it again."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
+            description = Path(folder) / "model.xml"
+            openvino.save_model(model, description, compress_to_fp16=False)
+            text, weights = description.read_bytes(), description.with_suffix(".bin").read_bytes()
+        body = len(text).to_bytes(_LENGTH, "little") + text + weights
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, _MAGIC + hashlib.sha256(body).digest() + body)
+    except (OSError, RuntimeError, HeadstartError) as error:
+        _log.warning("The converted network is not kept in %s: %s", file, str(error).splitlines()[0])
