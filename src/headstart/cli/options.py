@@ -82,6 +82,9 @@ class GroupingApp(App):
         found = super().assemble_argument_collection(
             default_parameter=default_parameter, parse_docstring=parse_docstring
         )
+        for argument in found:  # the lines of a docstring are no lines of a help text
+            text = " ".join((argument.parameter.help or "").split())
+            argument.parameter = Parameter.combine(argument.parameter, Parameter(help=text or None))
         if not any(argument.keys for argument in found):  # no configuration among them
             return found
         for argument in found:
