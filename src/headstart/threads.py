@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -14,6 +12,8 @@ def one_thread() -> Iterator[None]:
     For work of many small steps: on a machine that does other work too, threads take longer to meet after each
     step than the step itself takes, by factors of ten.
     """
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

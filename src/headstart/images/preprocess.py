@@ -162,14 +162,14 @@ def resize_image(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> torch
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(f"expected (H, W, 3) uint8 pixels, got {pixels.shape} {pixels.dtype}")
     kept = np.require(
-        _without_far_ends(pixels) if preprocess.resize_mode == "crop" else pixels, requirements=["C", "W"]
+        without_far_ends(pixels) if preprocess.resize_mode == "crop" else pixels, requirements=["C", "W"]
     )
     image: torch.Tensor = torch.from_numpy(kept).permute(2, 0, 1)
     mode = InterpolationMode(preprocess.interpolation)
-    sides = _resized_sides(kept.shape[0], kept.shape[1], preprocess)
+    sides = resized_sides(kept.shape[0], kept.shape[1], preprocess)
     image = functional.resize(image, sides, interpolation=mode, antialias=True)
     if preprocess.resize_mode == "pad":
-        image = functional.pad(image, _bars(sides, preprocess.resize), fill=_bar_colour(preprocess))
+        image = functional.pad(image, bar_widths(sides, preprocess.resize), fill=bar_colour(preprocess))
     return image
 
 
@@ -207,7 +207,7 @@ def decoder_identity() -> dict[str, str]:
     }
 
 
-def _resized_sides(height: int, width: int, preprocess: Preprocess) -> list[int]:
+def resized_sides(height: int, width: int, preprocess: Preprocess) -> list[int]:
     """What torchvision's resize takes: the length of the short side, or height and width."""
     if preprocess.resize_mode == "crop":
         return [preprocess.resize]
@@ -217,19 +217,19 @@ def _resized_sides(height: int, width: int, preprocess: Preprocess) -> list[int]
     return [max(1, round(scale * side)) for side in (height, width)]
 
 
-def _bars(sides: list[int], square: int) -> list[int]:
+def bar_widths(sides: list[int], square: int) -> list[int]:
     """Widths of the bars that make a square of an image with these sides: left, top, right, bottom."""
     height, width = sides
     left, top = (square - width) // 2, (square - height) // 2
     return [left, top, square - width - left, square - height - top]
 
 
-def _bar_colour(preprocess: Preprocess) -> list[int]:
+def bar_colour(preprocess: Preprocess) -> list[int]:
     """The normalisation's mean, as near as uint8 comes to it."""
     return [min(255, max(0, round(255 * value))) for value in preprocess.mean]
 
 
-def _without_far_ends(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def without_far_ends(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Crop the longer side to a bounded ratio around the centre, as a view."""
     height, width, _ = pixels.shape
     longest = _LONGEST_SIDE_RATIO * min(height, width)

@@ -1,20 +1,24 @@
-"""Runtimes: how a frozen prefix is run fast. The one seam for faster ones."""
+"""Runtimes: how a frozen prefix is run fast. The one seam for faster ones.
+
+The package imports torch when it is first called for it, because what is compiled already needs none.
+"""
+
+from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from headstart.errors import ConfigError
 from headstart.images import Preprocess
 from headstart.runtimes.kinds import DEFAULT_PRECISION, Precision, RuntimeName
 from headstart.runtimes.memory import freed_memory_kept
-from headstart.runtimes.packing import packs_convolutions
-from headstart.runtimes.torch_runtime import TorchRuntime
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = [
     "DEFAULT_PRECISION",
@@ -54,6 +58,8 @@ def choose_device(device: str) -> str:
     Raises:
         ConfigError: torch does not know it, or cannot reach it on this machine.
     """
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
@@ -70,6 +76,8 @@ def choose_device(device: str) -> str:
 
 def has_bf16(device: str) -> bool:
     """Whether the device may multiply bfloat16 itself, so that trying it is worth the time."""
+    import torch
+
     kind = torch.device(device).type
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -89,6 +97,10 @@ def runtimes_for(device: str, precision: Precision) -> tuple[RuntimeName, ...]:
 
 def runtime_identity(name: RuntimeName, device: str) -> dict[str, str]:
     """The part of the store key that is a runtime's: its class with the kind of device, and its precision."""
+    import torch
+
+    from headstart.runtimes.packing import packs_convolutions
+
     kind = torch.device(device).type
     torch_class = f"torch-{kind}-{'packed' if packs_convolutions(device) else 'folded'}"
     return {
@@ -119,6 +131,8 @@ def load_runtime(
         ConfigError: there is no such runtime here for this device.
     """
     if not name.compiled:
+        from headstart.runtimes.torch_runtime import TorchRuntime
+
         return TorchRuntime(prefix, preprocess, device=device, bf16=name.bf16)
     if name.in_float32() not in runtimes_for(device, "exact"):
         raise ConfigError(

@@ -10,6 +10,7 @@ import openvino
 
 from headstart.errors import HeadstartError
 from headstart.files import atomic_write
+from headstart.threads import usable_cores
 
 _log = logging.getLogger(__name__)
 
@@ -44,3 +45,19 @@ def write_converted(model: openvino.Model, file: Path) -> None:
         atomic_write(file, _MAGIC + hashlib.sha256(body).digest() + body)
     except (OSError, RuntimeError, HeadstartError) as error:
         _log.warning("The converted network is not kept in %s: %s", file, str(error).splitlines()[0])
+
+
+def compile_converted(model: openvino.Model, *, bf16: bool) -> openvino.CompiledModel:
+    """A network for the CPU, one stream a core."""
+    cores = usable_cores()
+    return openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": openvino.Type.bf16 if bf16 else openvino.Type.f32,
+            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores,
+            # Two programs that pin their threads to the same cores wait for each other.
+            "ENABLE_CPU_PINNING": False,
+        },
+    )

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from headstart.errors import CompilationError
 from headstart.images import Preprocess
-from headstart.runtimes.converted import read_converted, write_converted
+from headstart.runtimes.converted import compile_converted, read_converted, write_converted
 from headstart.runtimes.memory import freed_memory_kept
-from headstart.threads import one_thread, usable_cores
+from headstart.threads import one_thread
 
 # Small enough for its activations to stay in the cache, large enough for a good product.
 _BATCH: Final = 8
@@ -60,7 +60,7 @@ class OpenVinoRuntime:
             CompilationError: OpenVINO, or the tracing before it, does not know how.
         """
         try:
-            return _compile(self._model(), bf16=self._bf16)
+            return compile_converted(self._model(), bf16=self._bf16)
         except (RuntimeError, TypeError, ValueError) as error:
             raise CompilationError(
                 f"OpenVINO cannot compile this network: {str(error).strip().splitlines()[0]}\n"
@@ -72,7 +72,7 @@ class OpenVinoRuntime:
         kept = None if self._file is None else read_converted(self._file)
         if kept is not None:
             return kept
-        model = _converted(self._prefix, self._preprocess)
+        model = convert(self._prefix, self._preprocess, batch_size=_BATCH)
         if self._file is not None:
             write_converted(model, self._file)
         return model
@@ -113,14 +113,23 @@ class OpenVinoRuntime:
         torch.set_num_threads(1)
 
 
-def _converted(prefix: nn.Module, preprocess: Preprocess) -> openvino.Model:
-    """The network as OpenVINO knows it, from (8, size, size, 3) uint8."""
-    shape = [_BATCH, 3, preprocess.size, preprocess.size]
+def convert(network: nn.Module, preprocess: Preprocess, *, batch_size: int) -> openvino.Model:
+    """A network as OpenVINO knows it, from (batch_size, size, size, 3) uint8.
+
+    Args:
+        network: in eval mode, from (N, 3, size, size) float32.
+        preprocess: the normalisation, which becomes part of the network.
+        batch_size: of all its inputs.
+
+    Raises:
+        RuntimeError, TypeError, ValueError: OpenVINO, or the tracing before it, does not know how.
+    """
+    shape = [batch_size, 3, preprocess.size, preprocess.size]
     with torch.inference_mode(), warnings.catch_warnings():
         # What the converter reads, torch calls deprecated. Given the network itself it would trace it twice.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.jit")
-        traced = torch.jit.trace(prefix, torch.zeros(1, *shape[1:]), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(network, torch.zeros(1, *shape[1:]), check_trace=False)  # type: ignore[no-untyped-call]
         model = openvino.convert_model(torch.jit.freeze(traced), input=shape)
     steps = PrePostProcessor(model)
     pixels = steps.input()
@@ -130,18 +139,3 @@ def _converted(prefix: nn.Module, preprocess: Preprocess) -> openvino.Model:
         [255 * value for value in preprocess.mean]
     ).scale([255 * value for value in preprocess.std])
     return steps.build()
-
-
-def _compile(model: openvino.Model, *, bf16: bool) -> openvino.CompiledModel:
-    cores = usable_cores()
-    return openvino.Core().compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": openvino.Type.bf16 if bf16 else openvino.Type.f32,
-            "NUM_STREAMS": cores,
-            "INFERENCE_NUM_THREADS": cores,
-            # Two programs that pin their threads to the same cores wait for each other.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
