@@ -69,7 +69,8 @@ def _resized(pixels: _RGB, sides: list[int], kind: Interpolation) -> _RGB:
 
 
 def _rounded(sums: npt.NDArray[np.float64], bits: int) -> npt.NDArray[np.float64]:
-    return np.floor((sums + 2 ** (bits - 1)) / 2**bits).clip(0, 255)
+    levels: npt.NDArray[np.float64] = np.floor((sums + 2 ** (bits - 1)) / 2**bits)
+    return levels.clip(0, 255)
 
 
 def _weights(before: int, after: int, kind: Interpolation) -> tuple[npt.NDArray[np.float64], int]:

@@ -59,13 +59,8 @@ class OpenVinoRuntime:
         Raises:
             CompilationError: OpenVINO, or the tracing before it, does not know how.
         """
-        try:
+        with _explained():
             return compile_converted(self._model(), bf16=self._bf16)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise CompilationError(
-                f"OpenVINO cannot compile this network: {str(error).strip().splitlines()[0]}\n"
-                "Take --runtime torch-float32."
-            ) from error
 
     def _model(self) -> openvino.Model:
         """The network as OpenVINO knows it, from the file where it is kept."""
@@ -122,10 +117,10 @@ def convert(network: nn.Module, preprocess: Preprocess, *, batch_size: int) -> o
         batch_size: of all its inputs.
 
     Raises:
-        RuntimeError, TypeError, ValueError: OpenVINO, or the tracing before it, does not know how.
+        CompilationError: OpenVINO, or the tracing before it, does not know how.
     """
     shape = [batch_size, 3, preprocess.size, preprocess.size]
-    with torch.inference_mode(), warnings.catch_warnings():
+    with _explained(), torch.inference_mode(), warnings.catch_warnings():
         # What the converter reads, torch calls deprecated. Given the network itself it would trace it twice.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.jit")
@@ -139,3 +134,15 @@ def convert(network: nn.Module, preprocess: Preprocess, *, batch_size: int) -> o
         [255 * value for value in preprocess.mean]
     ).scale([255 * value for value in preprocess.std])
     return steps.build()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the errors of OpenVINO, and of the tracing before it, into one in words."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CompilationError(
+            f"OpenVINO cannot compile this network: {str(error).strip().splitlines()[0]}\n"
+            "Take --runtime torch-float32."
+        ) from error
