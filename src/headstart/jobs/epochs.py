@@ -157,6 +157,16 @@ def _precision(work: Work) -> str:
     return "bf16" if work.config.dtype == "bf16" else "float32"
 
 
+def said_of(rows: Rows, logits: torch.Tensor, finish: Finish) -> HeldOut:
+    """What was said of held-out images, with the finish's temperature and without: from logits, view after view."""
+    logits = logits.double()
+    return HeldOut(
+        rows=rows,
+        probabilities=averaged(logits / finish.temperature, len(rows)),
+        uncalibrated=averaged(logits, len(rows)),
+    )
+
+
 def averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
     """Probabilities (n, K) from the logits of n images, view after view."""
     views = logits.double().softmax(dim=1).reshape(-1, images, logits.shape[1])
@@ -221,8 +231,7 @@ def _judged(
     else:
         logits = logits_on_the_way(work, trainee, inputs, interpolation, check)
     finish = best_finish(logits, inputs.examples(check, all_views=work.config.average_views).labels)
-    softened = logits[finish.share].double() / finish.temperature
-    return finish, HeldOut(rows=check, probabilities=averaged(softened, len(check)))
+    return finish, said_of(check, logits[finish.share], finish)
 
 
 def train_by_epochs(work: Work, recipe: Recipe, trainee_of: TraineeOf, inputs: Inputs) -> Outcome:

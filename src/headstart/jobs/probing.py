@@ -82,11 +82,19 @@ def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[Fit
         folds=folds,
         class_weights=work.config.class_weights == "balanced",
     )
-    if fitted.validation_probabilities is None:
+    if fitted.validation_probabilities is None or fitted.uncalibrated_probabilities is None:
         return fitted, None
     rows = check if data.record.choice == "validation" else fit
-    of_views = fitted.validation_probabilities.reshape(-1, len(rows), len(data.dataset.classes))
-    return fitted, HeldOut(rows=rows, probabilities=of_views[:judged].mean(axis=0))
+
+    def averaged(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_views = probabilities.reshape(-1, len(rows), len(data.dataset.classes))
+        return np.asarray(of_views[:judged].mean(axis=0), dtype=np.float64)
+
+    return fitted, HeldOut(
+        rows=rows,
+        probabilities=averaged(fitted.validation_probabilities),
+        uncalibrated=averaged(fitted.uncalibrated_probabilities),
+    )
 
 
 def soft_head(work: Work, features: ViewedFeatures, rows: Rows) -> nn.Module:

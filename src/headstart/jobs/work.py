@@ -133,10 +133,12 @@ class HeldOut:
     Attributes:
         rows: (m,) the images.
         probabilities: (m, K).
+        uncalibrated: (m, K), the same at a temperature of 1.
     """
 
     rows: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    uncalibrated: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
