@@ -14,7 +14,7 @@ from headstart.datasets import balanced_weights, stratified_folds
 from headstart.features import extract_views
 from headstart.files import parse_bytes
 from headstart.heads import fit_linear_path
-from headstart.jobs.work import HeldOut, Outcome, Work
+from headstart.jobs.work import HeldOut, Outcome, Seen, Work
 from headstart.training import FittedHead, HeadKind, fit_head
 from headstart.views import ORIGINAL, View
 
@@ -133,9 +133,13 @@ def probe_photos(work: Work, cut: Cut, views: tuple[View, ...], kind: HeadKind) 
     return Outcome(
         technique="probe",
         classifier=classifier,
-        probabilities=lambda rows: classifier.averaged(
-            [array[rows] for array in features.arrays[: len(classifier.views)]]
+        see=lambda rows: Seen(
+            probabilities=classifier.averaged(
+                [array[rows] for array in features.arrays[: len(classifier.views)]]
+            ),
+            features=classifier.vectors(features.arrays[0][rows]),
         ),
+        frozen=True,
         fitted_on=np.concatenate([work.data.rows("train"), work.data.rows("val")]),
         held_out=held_out,
         path=fitted,

@@ -26,12 +26,13 @@ _NAMED_OVERLAPS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The scores, and the test images' probabilities."""
+    """The scores, the test images' probabilities, and the account of what is unlike anything in training."""
 
     test: Scores
     validation: Scores | None
     train: Scores
     predictions: Predictions
+    unlike: Mapping[str, Any]
 
 
 def make_result(
@@ -52,6 +53,7 @@ def make_result(
             **outcome.choice,
         },
         "calibration": _calibration(data, outcome),
+        "unlike": dict(judged.unlike),
         "backbone": {
             "name": card.name,
             "weights": classifier.backbone.weights,
@@ -96,8 +98,8 @@ def _uncalibrated(data: RunData, outcome: Outcome) -> str:
     if data.record.choice == "none":
         return "nothing could be held out: a class has a single training image, or a single group of them"
     return (
-        f"nothing was held out: there are too few images for a validation part, and {outcome.technique} by epochs is not "
-        "cross-validated"
+        "nothing was held out: there are too few images for a validation part, and "
+        f"{outcome.technique} by epochs is not cross-validated"
     )
 
 
