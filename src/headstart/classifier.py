@@ -49,9 +49,9 @@ class Prediction:
     problem: str | None = None
 
     @property
-    def is_unlike(self) -> bool:
-        """Whether it is unlike anything in training: beyond the threshold."""
-        return self.unlike is not None and self.unlike > 1
+    def is_unlike(self) -> bool | None:
+        """Whether it is unlike anything in training: beyond the threshold; None where the classifier cannot tell."""
+        return None if self.unlike is None else self.unlike > 1
 
 
 @dataclass(frozen=True, kw_only=True)
