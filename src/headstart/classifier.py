@@ -20,6 +20,7 @@ from headstart.features.stream import stream_features
 from headstart.files import atomic_write
 from headstart.heads import build_head, describe_head
 from headstart.images import Preprocess
+from headstart.novelty import Novelty
 from headstart.runtimes import choose_device, load_runtime
 from headstart.views import ORIGINAL, VIEW_SETS, View
 
@@ -36,13 +37,21 @@ class Prediction:
         path: the file.
         classes: the most probable classes, best first; empty where the file is unreadable.
         probabilities: of each of them, 0 to 1.
+        unlike: how unlike all training images it is, 0 for equal, in multiples of a threshold that a stated share of
+            images like them exceeds (see `headstart.novelty`); None where the classifier cannot tell.
         problem: why the file could not be read, or None.
     """
 
     path: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+    unlike: float | None = None
     problem: str | None = None
+
+    @property
+    def is_unlike(self) -> bool | None:
+        """Whether it is unlike anything in training: beyond the threshold; None where the classifier cannot tell."""
+        return None if self.unlike is None else self.unlike > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,7 @@ class Classifier:
         classes: names of the K classes, in the order of the logits.
         views: the variants of a photo that its probabilities are averaged over: one of `VIEW_SETS`.
         seed: of the views that are drawn at random.
+        novelty: tells how unlike all training images an image is; None where that could not be calibrated.
     """
 
     backbone: Backbone
@@ -64,6 +74,7 @@ class Classifier:
     classes: tuple[str, ...]
     views: tuple[View, ...] = (ORIGINAL,)
     seed: int = 0
+    novelty: Novelty | None = None
 
     def __post_init__(self) -> None:
         """Only a set of views that has a name can be saved."""
@@ -100,6 +111,31 @@ class Classifier:
         each = [self.probabilities(rows) for rows in features]
         return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
+    def vectors(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features averaged over positions, as `novelty` takes them.
+
+        Args:
+            features: (n, *cut.shape) float32.
+
+        Returns:
+            (n, C) float32.
+        """
+        positions = tuple(1 + i for i in self.cut.positions)
+        averaged = torch.from_numpy(features)
+        averaged = averaged.mean(dim=positions) if positions else averaged
+        return np.asarray(averaged.flatten(start_dim=1).numpy(), dtype=np.float32)
+
+    def unlike(self, features: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """How unlike all training images each image is, in multiples of the threshold.
+
+        Args:
+            features: (n, *cut.shape) float32, of the images as they are.
+
+        Returns:
+            (n,) float64; None where the classifier cannot tell.
+        """
+        return None if self.novelty is None else self.novelty.unlike(self.vectors(features))
+
     def predict(
         self, paths: Sequence[str | os.PathLike[str]], *, top: int = 5, device: str = "auto"
     ) -> list[Prediction]:
@@ -125,16 +161,19 @@ class Classifier:
         return [
             Prediction(path=path, classes=(), probabilities=(), problem=problem)
             if features is None
-            else self._best(path, self.averaged([*features[:, None]])[0], top)
+            else self._best(path, features, top)
             for path, features, problem in stream
         ]
 
-    def _best(self, path: str, probabilities: NDArray[np.float64], top: int) -> Prediction:
+    def _best(self, path: str, features: NDArray[np.float32], top: int) -> Prediction:
+        """What is said of one image, by the features of its views; the first view is the image as it is."""
+        probabilities, unlike = self.averaged([*features[:, None]])[0], self.unlike(features[:1])
         order = np.argsort(-probabilities, kind="stable")[:top]
         return Prediction(
             path=path,
             classes=tuple(self.classes[i] for i in order),
             probabilities=tuple(float(probabilities[i]) for i in order),
+            unlike=None if unlike is None else float(unlike[0]),
         )
 
     def save(self, folder: Path) -> None:
@@ -146,6 +185,8 @@ class Classifier:
         prefix = self.backbone.prefix(self.cut)
         tensors = {f"prefix.{name}": value.contiguous() for name, value in prefix.state_dict().items()}
         tensors |= {f"head.{name}": value.contiguous() for name, value in self.head.state_dict().items()}
+        if self.novelty is not None:
+            tensors |= {f"novelty.{name}": value for name, value in self.novelty.tensors().items()}
         atomic_write(folder / WEIGHTS_FILE, safetensors.torch.save(tensors))
         description = {
             "format": _FORMAT,
@@ -159,6 +200,7 @@ class Classifier:
             "classes": list(self.classes),
             "views": next(name for name, views in VIEW_SETS.items() if views == self.views),
             "seed": self.seed,
+            "novelty": None if self.novelty is None else self.novelty.describe(),
         }
         atomic_write(folder / CARD_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
 
@@ -201,6 +243,8 @@ class Classifier:
         # The prefix shares its parameters with the network, so loading them here puts them in place.
         backbone.prefix(cut).load_state_dict(_part(tensors, "prefix."))
         classes = tuple(description["classes"])
+        # Earlier versions saved none, and read what is saved now: the format is the same.
+        novelty = description.get("novelty")
         return cls(
             backbone=backbone,
             cut=cut,
@@ -208,6 +252,7 @@ class Classifier:
             classes=classes,
             views=VIEW_SETS[description["views"]],
             seed=description["seed"],
+            novelty=None if novelty is None else Novelty.load(novelty, _part(tensors, "novelty.")),
         )
 
 

@@ -88,7 +88,7 @@ def _held_out(right: list[int], *, sure: float) -> HeldOut:
     for row in range(10):
         probabilities[row, 0] = sure if row in right else 0.45
     probabilities[:, 1] = 1 - probabilities[:, 0]
-    return HeldOut(rows=np.arange(10), probabilities=probabilities)
+    return HeldOut(rows=np.arange(10), probabilities=probabilities, uncalibrated=probabilities)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headstart.classifier import Classifier, Prediction
 
 _BAR = 24
+_UNLIKE = "unlike anything in training"
 
 
 def predict(
@@ -33,14 +34,15 @@ def predict(
     figure: Path | None = None,
     device: str = "auto",
 ) -> int:
-    """Say what photos show.
+    """Say what photos show, and which are unlike anything in training.
 
     Args:
         run: A run folder that `headstart train` made.
         photos: Image files, and folders of them.
         top: How many classes to name for each photo.
-        json_: Print JSON: one object a photo, with path, classes, probabilities and problem.
-        csv_: Write one row a photo and class to this file: path, rank, class, probability, problem.
+        json_: Print JSON: one object a photo, with path, classes, probabilities, unlike, is_unlike and problem.
+        csv_: Write one row a photo and class to this file: path, rank, class, probability, problem,
+            unlike (how unlike all training images the photo is; above 1 it is unlike anything in training), is_unlike.
         figure: Write a PNG: each photo beside a bar chart of its class probabilities.
         device: Where the network runs: auto, cpu, cuda or mps.
     """
@@ -82,7 +84,7 @@ def _show(predictions: Sequence["Prediction"], classifier: "Classifier") -> None
             show_header=False,
             pad_edge=False,
             title_justify="left",
-            title=Text(prediction.path, "bold"),
+            title=_title(prediction),
         )
         table.add_column(min_width=min(width, 40), max_width=40)
         table.add_column(justify="right")
@@ -93,11 +95,23 @@ def _show(predictions: Sequence["Prediction"], classifier: "Classifier") -> None
         out.print(table)
 
 
+def _title(prediction: "Prediction") -> Text:
+    """The photo's name, and how unlike all training images it is."""
+    title = Text(prediction.path, "bold")
+    if prediction.unlike is None:
+        return title
+    if prediction.is_unlike:
+        return title.append(f"  {_UNLIKE} ({prediction.unlike:.2f})", "bold yellow")
+    return title.append(f"  unlike {prediction.unlike:.2f}", "not bold dim")
+
+
 def _as_json(prediction: "Prediction") -> dict[str, object]:
     return {
         "path": prediction.path,
         "classes": list(prediction.classes),
         "probabilities": list(prediction.probabilities),
+        "unlike": prediction.unlike,
+        "is_unlike": prediction.is_unlike,
         "problem": prediction.problem,
     }
 
@@ -105,12 +119,13 @@ def _as_json(prediction: "Prediction") -> dict[str, object]:
 def _csv(predictions: Sequence["Prediction"]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["path", "rank", "class", "probability", "problem"])
+    writer.writerow(["path", "rank", "class", "probability", "problem", "unlike", "is_unlike"])
     for prediction in predictions:
         if prediction.problem is not None:
-            writer.writerow([prediction.path, "", "", "", prediction.problem])
+            writer.writerow([prediction.path, "", "", "", prediction.problem, "", ""])
+        unlike = ["" if value is None else value for value in (prediction.unlike, prediction.is_unlike)]
         for rank, pair in enumerate(zip(prediction.classes, prediction.probabilities, strict=True), start=1):
-            writer.writerow([prediction.path, rank, *pair, ""])
+            writer.writerow([prediction.path, rank, *pair, "", *unlike])
     return text.getvalue().encode()
 
 
@@ -125,6 +140,7 @@ def _figure(predictions: Sequence["Prediction"], top: int) -> bytes:
                 pixels=decode_image(read_image_file(prediction.path)),
                 classes=prediction.classes,
                 probabilities=prediction.probabilities,
+                note=_UNLIKE if prediction.is_unlike else "",
             )
             for prediction in predictions
             if prediction.problem is None

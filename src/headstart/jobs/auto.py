@@ -13,12 +13,12 @@ from headstart.datasets import stratified_folds
 from headstart.files import parse_duration
 from headstart.heads import fit_temperature, new_linear_head
 from headstart.jobs.epochs import (
-    averaged,
     fit_by_epochs,
     interpolation_of,
     judge_by_epochs,
     logits_on_the_way,
     refit_by_epochs,
+    said_of,
     with_precision,
 )
 from headstart.jobs.finishing import Finish, best_finish
@@ -249,8 +249,7 @@ class _Tuning:
                 of_all[:, torch.from_numpy(folds == fold)] = logits.reshape(views, -1, logits.shape[1])
         flat = {share: logits.flatten(end_dim=1) for share, logits in found.items()}
         finish = best_finish(flat, torch.from_numpy(np.tile(data.labels[rows], views)))
-        softened = flat[finish.share].double() / finish.temperature
-        return finish, HeldOut(rows=rows, probabilities=averaged(softened, len(rows)))
+        return finish, said_of(rows, flat[finish.share], finish)
 
     def _trainee(self, rows: Rows) -> Trainee:
         """A fresh copy of the network with a head that knows these images only."""

@@ -19,8 +19,8 @@ from headstart.classifier import Classifier
 from headstart.datasets import balanced_weights
 from headstart.jobs.finishing import Finish, best_finish, possible_shares, unjudged_finish
 from headstart.jobs.inputs import Inputs
-from headstart.jobs.trainee import Rows, Trainee, TraineeOf
-from headstart.jobs.work import HeldOut, Outcome, Work
+from headstart.jobs.trainee import Rows, ShowingFeatures, Trainee, TraineeOf
+from headstart.jobs.work import HeldOut, Outcome, Seen, Work
 from headstart.recipes import Recipe
 from headstart.training import (
     Epoch,
@@ -118,10 +118,14 @@ def fit_by_epochs(
     return trained
 
 
-def probabilities_of(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows) -> NDArray[np.float64]:
-    """What a trained network says of images, (n, K); averaged over their views where that was asked for."""
+def see(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows) -> Seen:
+    """What a trained network makes of images; probabilities are averaged over views where that was asked for."""
+    source = inputs.examples(rows, all_views=work.config.average_views).source
+    shown = ShowingFeatures(trainee.head, trainee.end)
     with inputs.source.session():
-        return averaged(_logits(work, trainee, inputs, rows, precision="float32"), len(rows))
+        both = network_logits(trainee.body, shown, source, device=work.device)
+    logits, features = both[:, : -trainee.end.channels], both[: len(rows), -trainee.end.channels :]
+    return Seen(probabilities=averaged(logits, len(rows)), features=features.contiguous().numpy())
 
 
 def interpolation_of(recipe: Recipe, trainee: Trainee) -> Interpolation | None:
@@ -139,22 +143,30 @@ def logits_on_the_way(
     Returns:
         share -> logits (views * n, K), view after view, in the training's precision.
     """
+    source = inputs.examples(rows, all_views=work.config.average_views).source
     found = {}
     for share in possible_shares(interpolation):
         if interpolation is not None:
             interpolation.go(share)
-        found[share] = _logits(work, trainee, inputs, rows, precision=_precision(work))
+        found[share] = network_logits(
+            trainee.body, trainee.head, source, device=work.device, precision=_precision(work)
+        )
     return found
-
-
-def _logits(work: Work, trainee: Trainee, inputs: Inputs, rows: Rows, *, precision: str) -> torch.Tensor:
-    source = inputs.examples(rows, all_views=work.config.average_views).source
-    return network_logits(trainee.body, trainee.head, source, device=work.device, precision=precision)
 
 
 def _precision(work: Work) -> str:
     """What a training's products are computed in, where that has been decided."""
     return "bf16" if work.config.dtype == "bf16" else "float32"
+
+
+def said_of(rows: Rows, logits: torch.Tensor, finish: Finish) -> HeldOut:
+    """What was said of held-out images, with the finish's temperature and without: from logits, view after view."""
+    logits = logits.double()
+    return HeldOut(
+        rows=rows,
+        probabilities=averaged(logits / finish.temperature, len(rows)),
+        uncalibrated=averaged(logits, len(rows)),
+    )
 
 
 def averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
@@ -187,7 +199,8 @@ def _outcome(
     return Outcome(
         technique=recipe.technique,
         classifier=classifier,
-        probabilities=lambda rows: probabilities_of(work, trainee, inputs, rows),
+        see=lambda rows: see(work, trainee, inputs, rows),
+        frozen=trainee.phase == "probe",
         fitted_on=fit,
         held_out=held_out,
         history=[(trainee.phase, epoch) for epoch in trained.history],
@@ -221,8 +234,7 @@ def _judged(
     else:
         logits = logits_on_the_way(work, trainee, inputs, interpolation, check)
     finish = best_finish(logits, inputs.examples(check, all_views=work.config.average_views).labels)
-    softened = logits[finish.share].double() / finish.temperature
-    return finish, HeldOut(rows=check, probabilities=averaged(softened, len(check)))
+    return finish, said_of(check, logits[finish.share], finish)
 
 
 def train_by_epochs(work: Work, recipe: Recipe, trainee_of: TraineeOf, inputs: Inputs) -> Outcome:
@@ -349,8 +361,9 @@ def refit_by_epochs(
     return replace(
         judged,
         classifier=outcome.classifier,
-        probabilities=outcome.probabilities,
+        see=outcome.see,
         fitted_on=fit,
+        judged=judged,
         history=[*judged.history, *(("refit", epoch) for _, epoch in outcome.history)],
         choice={
             **judged.choice,

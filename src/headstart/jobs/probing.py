@@ -14,7 +14,7 @@ from headstart.datasets import balanced_weights, stratified_folds
 from headstart.features import extract_views
 from headstart.files import parse_bytes
 from headstart.heads import fit_linear_path
-from headstart.jobs.work import HeldOut, Outcome, Work
+from headstart.jobs.work import HeldOut, Outcome, Seen, Work
 from headstart.training import FittedHead, HeadKind, fit_head
 from headstart.views import ORIGINAL, View
 
@@ -82,11 +82,19 @@ def fit_probe(work: Work, features: ViewedFeatures, kind: HeadKind) -> tuple[Fit
         folds=folds,
         class_weights=work.config.class_weights == "balanced",
     )
-    if fitted.validation_probabilities is None:
+    if fitted.validation_probabilities is None or fitted.uncalibrated_probabilities is None:
         return fitted, None
     rows = check if data.record.choice == "validation" else fit
-    of_views = fitted.validation_probabilities.reshape(-1, len(rows), len(data.dataset.classes))
-    return fitted, HeldOut(rows=rows, probabilities=of_views[:judged].mean(axis=0))
+
+    def averaged(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_views = probabilities.reshape(-1, len(rows), len(data.dataset.classes))
+        return np.asarray(of_views[:judged].mean(axis=0), dtype=np.float64)
+
+    return fitted, HeldOut(
+        rows=rows,
+        probabilities=averaged(fitted.validation_probabilities),
+        uncalibrated=averaged(fitted.uncalibrated_probabilities),
+    )
 
 
 def soft_head(work: Work, features: ViewedFeatures, rows: Rows) -> nn.Module:
@@ -125,9 +133,13 @@ def probe_photos(work: Work, cut: Cut, views: tuple[View, ...], kind: HeadKind) 
     return Outcome(
         technique="probe",
         classifier=classifier,
-        probabilities=lambda rows: classifier.averaged(
-            [array[rows] for array in features.arrays[: len(classifier.views)]]
+        see=lambda rows: Seen(
+            probabilities=classifier.averaged(
+                [array[rows] for array in features.arrays[: len(classifier.views)]]
+            ),
+            features=classifier.vectors(features.arrays[0][rows]),
         ),
+        frozen=True,
         fitted_on=np.concatenate([work.data.rows("train"), work.data.rows("val")]),
         held_out=held_out,
         path=fitted,

@@ -17,7 +17,7 @@ from headstart.datasets import (
 )
 from headstart.errors import name_some
 from headstart.jobs.work import Outcome, RunData, Work
-from headstart.metrics import Scores
+from headstart.metrics import Scores, calibration_error
 from headstart.runs import Predictions
 
 _IMBALANCE_LIMIT = 10.0
@@ -26,12 +26,13 @@ _NAMED_OVERLAPS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The scores, and the test images' probabilities."""
+    """The scores, the test images' probabilities, and the account of what is unlike anything in training."""
 
     test: Scores
     validation: Scores | None
     train: Scores
     predictions: Predictions
+    unlike: Mapping[str, Any]
 
 
 def make_result(
@@ -51,6 +52,8 @@ def make_result(
             "folds": data.record.folds,
             **outcome.choice,
         },
+        "calibration": _calibration(data, outcome),
+        "unlike": dict(judged.unlike),
         "backbone": {
             "name": card.name,
             "weights": classifier.backbone.weights,
@@ -73,6 +76,31 @@ def make_result(
         "environment": _environment(config.device),
         "data_fingerprint": _fingerprint(data),
     }
+
+
+def _calibration(data: RunData, outcome: Outcome) -> dict[str, Any]:
+    """How the probabilities were made to mean what they say, or why they were not."""
+    held_out, temperature = outcome.held_out, outcome.choice["temperature"]
+    if held_out is None:
+        return {"temperature": temperature, "fitted_on": None, "because": _uncalibrated(data, outcome)}
+    labels = data.labels[held_out.rows]
+    return {
+        "temperature": temperature,
+        "fitted_on": "validation" if data.record.choice == "validation" else "out-of-fold outputs",
+        "n": len(labels),
+        "ece_before": calibration_error(held_out.uncalibrated, labels),
+        "ece_after": calibration_error(held_out.probabilities, labels),
+    }
+
+
+def _uncalibrated(data: RunData, outcome: Outcome) -> str:
+    """Why no temperature could be fitted."""
+    if data.record.choice == "none":
+        return "nothing could be held out: a class has a single training image, or a single group of them"
+    return (
+        "nothing was held out: there are too few images for a validation part, and "
+        f"{outcome.technique} by epochs is not cross-validated"
+    )
 
 
 def _warnings(config: TrainConfig, data: RunData) -> list[str]:

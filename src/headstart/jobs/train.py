@@ -26,6 +26,7 @@ from headstart.jobs.images import (
     list_images_of,
     normalise_for,
 )
+from headstart.jobs.novelty import find_novelty
 from headstart.jobs.result import Judged, make_result
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES
@@ -108,7 +109,7 @@ def train(
         )
         stack.enter_context(_resumable(writer, observers))
         outcome = auto(work) if config.recipe == "auto" else _technique(work)
-        judged, seconds = _judge(data, outcome)
+        outcome, judged, seconds = _judge(data, outcome)
         _write(writer, work, outcome, judged)
         result = make_result(
             writer.config, work, outcome, judged, {"read": data.seconds, **outcome.seconds, **seconds}
@@ -213,14 +214,20 @@ def _require_classes(dataset: ImageDataset, problems: Sequence[Problem]) -> None
         )
 
 
-def _judge(data: RunData, outcome: Outcome) -> tuple[Judged, dict[str, float]]:
-    """Score the classifier; this is where test is read, once, after every choice has been made."""
+def _judge(data: RunData, outcome: Outcome) -> tuple[Outcome, Judged, dict[str, float]]:
+    """Score the classifier; this is where test is read, once, after every choice has been made.
+
+    The last of these is from when on an image is unlike anything in training: the outcome comes back with it.
+    """
     start = time.perf_counter()
     rows, labels = data.rows("test"), data.labels
+    fitted = outcome.see(outcome.fitted_on)
+    found = find_novelty(data, outcome, fitted)
+    tested = outcome.see(rows)
     predictions = Predictions(
         paths=tuple(data.dataset.names("test")),
         labels=labels[rows],
-        probabilities=outcome.probabilities(rows),
+        probabilities=tested.probabilities,
     )
     held_out = outcome.held_out
     judged = Judged(
@@ -230,10 +237,12 @@ def _judge(data: RunData, outcome: Outcome) -> tuple[Judged, dict[str, float]]:
         else score_predictions(
             held_out.probabilities, labels[held_out.rows], groups=data.groups(held_out.rows)
         ),
-        train=score_predictions(outcome.probabilities(outcome.fitted_on), labels[outcome.fitted_on]),
+        train=score_predictions(fitted.probabilities, labels[outcome.fitted_on]),
         predictions=predictions,
+        unlike=found.account(tested),
     )
-    return judged, {"evaluate": time.perf_counter() - start}
+    outcome = replace(outcome, classifier=replace(outcome.classifier, novelty=found.novelty))
+    return outcome, judged, {"evaluate": time.perf_counter() - start}
 
 
 def _write(writer: RunWriter, work: Work, outcome: Outcome, judged: Judged) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.backbones import Backbone, Cut
 
@@ -36,6 +37,25 @@ class Trainee:
     def phase(self) -> str:
         """What the training is called in the history: only a head's is a probe."""
         return "probe" if self.start is not None and self.start.name == self.end.name else "finetune"
+
+
+class ShowingFeatures(nn.Module):
+    """A head that also shows what it was given: logits (N, K) and beside them features (N, C), as one.
+
+    Args:
+        head: from the features of a cut to logits.
+        cut: the features are averaged over its positions.
+    """
+
+    def __init__(self, head: nn.Module, cut: Cut) -> None:
+        super().__init__()
+        self.head, self._positions = head, tuple(1 + i for i in cut.positions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both, float32."""
+        # The features first: a head may begin with an in-place ReLU.
+        features = (x.mean(dim=self._positions) if self._positions else x.clone()).flatten(start_dim=1)
+        return torch.cat([self.head(x).float(), features.float()], dim=1)
 
 
 TraineeOf = Callable[[Rows], Trainee]

@@ -17,9 +17,6 @@ from headstart.jobs.start import Start
 from headstart.runtimes import RuntimeName
 from headstart.training import Epoch, FittedHead, StepProgress
 
-Probabilities = Callable[[NDArray[np.int64]], NDArray[np.float64]]
-"""Gives (n, K) class probabilities of images by their rows in the data set."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
@@ -127,16 +124,35 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a classifier makes of images.
+
+    Attributes:
+        probabilities: (n, K) float64, averaged over its views.
+        features: (n, C) float32, of the images as they are, as `Classifier.vectors` gives them.
+    """
+
+    probabilities: NDArray[np.float64]
+    features: NDArray[np.float32]
+
+
+See = Callable[[NDArray[np.int64]], Seen]
+"""Shows a classifier images by their rows in the data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """What classifiers said of images that they had not been fitted to.
 
     Attributes:
         rows: (m,) the images.
         probabilities: (m, K).
+        uncalibrated: (m, K), the same at a temperature of 1.
     """
 
     rows: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    uncalibrated: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,23 +162,27 @@ class Outcome:
     Attributes:
         technique: its name.
         classifier: the trained network.
-        probabilities: what it says of the run's images.
+        see: what it makes of the run's images.
+        frozen: whether its features come from a prefix that no image of the run has changed.
         fitted_on: (n,) rows of the images it was fitted to.
         held_out: validation, or out-of-fold, outputs; None where nothing was validated.
         path: the head that was solved for, with the path of values tried; None where none was.
         history: (phase, epoch) of each epoch.
         kept: phase -> number of the epoch whose weights were kept.
+        judged: of a network that was trained anew on validation's images too, the one that validation has judged.
         choice: what was chosen, for the result.
         seconds: phase -> seconds.
     """
 
     technique: str
     classifier: Classifier
-    probabilities: Probabilities
+    see: See
+    frozen: bool
     fitted_on: NDArray[np.int64]
     held_out: HeldOut | None
     path: FittedHead | None = None
     history: Sequence[tuple[str, Epoch]] = ()
     kept: Mapping[str, int] = field(default_factory=dict)
+    judged: "Outcome | None" = None
     choice: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

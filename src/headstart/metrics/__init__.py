@@ -2,17 +2,20 @@
 
 from headstart.metrics.confusion import ClassScores, confusion_matrix, per_class_scores
 from headstart.metrics.intervals import GROUPED_INTERVAL, INTERVAL, cluster_interval, wilson_interval
-from headstart.metrics.scores import Scores, calibration_error, score_predictions
+from headstart.metrics.reliability import ReliabilityBin, calibration_error, reliability
+from headstart.metrics.scores import Scores, score_predictions
 
 __all__ = [
     "GROUPED_INTERVAL",
     "INTERVAL",
     "ClassScores",
+    "ReliabilityBin",
     "Scores",
     "calibration_error",
     "cluster_interval",
     "confusion_matrix",
     "per_class_scores",
+    "reliability",
     "score_predictions",
     "wilson_interval",
 ]

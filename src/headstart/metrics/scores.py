@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from headstart.errors import DataError
 from headstart.metrics.confusion import check_labels, confusion_matrix, per_class_scores
 from headstart.metrics.intervals import GROUPED_INTERVAL, INTERVAL, cluster_interval, wilson_interval
+from headstart.metrics.reliability import calibration_error
 
-_BINS: Final = 15
 # One certain mistake would make the log loss infinite. Classifiers answer from float32 logits, which cannot
 # tell a smaller probability from none.
 _LEAST_PROBABILITY: Final = float(np.finfo(np.float32).eps)
@@ -88,28 +88,6 @@ def score_predictions(
         ece=calibration_error(p, true),
         n=n,
     )
-
-
-def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Expected calibration error (Guo et al., 2017, "On Calibration of Modern Neural Networks").
-
-    Images are put into 15 equally wide bins (low, high] by the probability of their most probable class; the
-    error is the mean distance between a bin's mean probability and its accuracy, weighted by its images.
-
-    Args:
-        probabilities: (n, K), each row adding up to 1.
-        labels: (n,) true classes.
-
-    Returns:
-        The error, 0 (probabilities can be taken at their word) to 1.
-    """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    inner_edges = np.linspace(0, 1, _BINS + 1)[1:-1]
-    bins = np.digitize(confidence, inner_edges, right=True)
-    # A bin's distance times its images is a distance of two sums, so empty bins need no care.
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
 
 
 def _log_loss(p: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

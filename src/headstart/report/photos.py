@@ -34,12 +34,14 @@ class PredictedPhoto:
         pixels: (H, W, 3) uint8 RGB.
         classes: names of the classes, in any order.
         probabilities: of each of them, 0 to 1.
+        note: what else is to be said of it, above the bars.
     """
 
     title: str
     pixels: NDArray[np.uint8]
     classes: Sequence[str]
     probabilities: ArrayLike
+    note: str = ""
 
 
 def draw_thumbnail(pixels: NDArray[np.uint8], *, side: int = _THUMBNAIL_SIDE) -> bytes:
@@ -154,6 +156,7 @@ def _draw_bars(axes: Axes, photo: PredictedPhoto, top: int) -> None:
         axes.text(1, y - 0.16, percent(p[i]), va="bottom", ha="right", color=INK, weight=weight)
     axes.set(xlim=(0, 1), ylim=(max(len(best), 4) - 0.7, -0.85))
     axes.set_title(path_label(photo.title), color=MUTED, fontsize=8)
+    axes.set_title(photo.note, loc="right", color=WRONG, fontsize=8)
     axes.set_axis_off()
 
 

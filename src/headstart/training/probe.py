@@ -62,6 +62,7 @@ class FittedHead:
         path: all points, strongest or most neighbours first, fitted on the training images alone.
         validation_probabilities: (m, K) at the chosen value from heads that had not seen the m images: the
             validation images', or out of fold all training images'; None where nothing was validated.
+        uncalibrated_probabilities: the same at a temperature of 1.
     """
 
     head: nn.Module
@@ -70,6 +71,7 @@ class FittedHead:
     temperature: float
     path: tuple[PathPoint, ...]
     validation_probabilities: NDArray[np.float64] | None
+    uncalibrated_probabilities: NDArray[np.float64] | None
 
     @property
     def chosen(self) -> PathPoint:
@@ -244,17 +246,21 @@ def _fitted(
 ) -> FittedHead:
     """The final head, and the held-out probabilities of the chosen value."""
     temperature = points[best].temperature
-    probabilities = None
-    if held_out is not None:
+
+    def probabilities(temperature: float) -> NDArray[np.float64] | None:
+        if held_out is None:
+            return None
         softened = _soften(held_out.double(), temperature, path.present)
-        probabilities = torch.softmax(softened, dim=1).numpy()
+        return np.asarray(torch.softmax(softened, dim=1).numpy(), dtype=np.float64)
+
     return FittedHead(
         head=head,
         swept=fit.kind.swept,
         value=points[best].value,
         temperature=temperature,
         path=points,
-        validation_probabilities=probabilities,
+        validation_probabilities=probabilities(temperature),
+        uncalibrated_probabilities=probabilities(1.0),
     )
 
 

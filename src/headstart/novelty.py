@@ -1,0 +1,155 @@
+"""How unlike all training images an image is: its distance to those most like it, in a network's features.
+
+Deep nearest neighbours: the distance to the k-th nearest, between features scaled to length 1 (Sun et al. 2022,
+"Out-of-Distribution Detection with Deep Nearest Neighbors", arXiv:2204.06507, section 4). `benchmarks/unknown.py` has
+it beside others, and other k.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.errors import DataError
+
+NEIGHBOURS: Final = 5
+"""The k: a single training image that is like it, a wrong one perhaps, makes no image familiar."""
+METHOD: Final = f"nearest neighbours, {NEIGHBOURS}"
+FALSE_ALARMS: Final = 0.05
+"""The share of images like those in training that may be taken for unlike them."""
+_MOST_KEPT: Final = 2000
+_BATCH: Final = 4096
+_TINY: Final = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Novelty:
+    """Tells how unlike all training images an image is.
+
+    Attributes:
+        bank: (b, C) float32, features of training images, as `make_bank` makes it.
+        threshold: the distance that a share `false_alarms` of images like these exceeds.
+        false_alarms: that share.
+    """
+
+    bank: Tensor
+    threshold: float
+    false_alarms: float = FALSE_ALARMS
+
+    def unlike(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How unlike all training images each image is.
+
+        Args:
+            features: (n, C) float32.
+
+        Returns:
+            (n,) float64, distances in multiples of the threshold: 0 for the same features, above 1 for what is unlike
+            anything in training.
+        """
+        return distances(self.bank, features) / self.threshold
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What has to be saved beside `describe`; nothing is lost in float16."""
+        return {"bank": self.bank.half()}
+
+    def describe(self) -> dict[str, Any]:
+        """What has to be saved beside `tensors`, as JSON has it."""
+        return {"kind": METHOD, "threshold": self.threshold, "false_alarms": self.false_alarms}
+
+    @classmethod
+    def load(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Novelty":
+        """The same from both again.
+
+        Raises:
+            DataError: it is of another kind.
+            KeyError: something is missing.
+        """
+        if description["kind"] != METHOD:
+            raise DataError(
+                f"What is unlike is told by {description['kind']!r}; this headstart knows {METHOD}."
+            )
+        return cls(
+            bank=tensors["bank"].float(),
+            threshold=description["threshold"],
+            false_alarms=description["false_alarms"],
+        )
+
+
+def kept_rows(n: int) -> NDArray[np.int64]:
+    """Which of n training images are kept in a bank: all, or 2,000 spread evenly over them."""
+    return np.linspace(0, n - 1, min(n, _MOST_KEPT)).round().astype(np.int64)
+
+
+def make_bank(features: NDArray[np.float32]) -> Tensor:
+    """Features (b, C) float32 as a bank keeps them: each of length 1, rounded to what float16 can hold."""
+    return _unit(features).half().float()
+
+
+def distances(bank: Tensor, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean distance of each image's features, scaled to length 1, to the k-th nearest in a bank.
+
+    Args:
+        bank: (b, C) float32, as `make_bank` makes it.
+        features: (n, C) float32.
+
+    Returns:
+        (n,) float64, 0 to 2.
+    """
+    nearest = [_kth_largest(rows @ bank.T) for rows in torch.split(_unit(features), _BATCH)]
+    return _distance(torch.cat(nearest))
+
+
+def distances_to_others(bank: Tensor, groups: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Distance (b,) of each image in a bank to the k-th nearest other, or where there are groups, of another group.
+
+    An image without so many stands at infinity.
+
+    Args:
+        bank: (b, C) float32, as `make_bank` makes it.
+        groups: (b,) what belongs together, such as the frames of one sign.
+    """
+    own = torch.arange(len(bank)) if groups is None else torch.from_numpy(groups)
+    alike = (bank @ bank.T).masked_fill(own[:, None] == own[None, :], -torch.inf)
+    return _distance(_kth_largest(alike))
+
+
+def conformal_threshold(held_out: NDArray[np.float64], rate: float = FALSE_ALARMS) -> float | None:
+    """The distance that a new image like the held-out ones exceeds with a probability of at most `rate`.
+
+    It is the ceil((1 - rate) (m + 1))-th smallest of m distances: a conformal p-value of the next one above it would be
+    at most `rate` (Bates et al. 2023, "Testing for outliers with conformal p-values", arXiv:2104.08279, section 1.2).
+
+    Args:
+        held_out: (m,) distances of images that had no part in what they are measured from.
+        rate: the share of false alarms, 0 to 1.
+
+    Returns:
+        The threshold; None where there are too few images to promise that rate, or it is infinite or 0.
+    """
+    may_exceed = floor(rate * (len(held_out) + 1))
+    if may_exceed < 1:
+        return None
+    threshold = float(np.sort(held_out)[-may_exceed])
+    return threshold if np.isfinite(threshold) and threshold > 0 else None
+
+
+def _unit(features: NDArray[np.float32]) -> Tensor:
+    rows = torch.from_numpy(features)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+
+
+def _kth_largest(cosines: Tensor) -> Tensor:
+    """Of each row (b,) the k-th largest, or the last where there are fewer."""
+    largest = cosines.topk(min(NEIGHBOURS, cosines.shape[1]), dim=1).values
+    kth: Tensor = largest[:, -1]
+    return kth
+
+
+def _distance(cosines: Tensor) -> NDArray[np.float64]:
+    """Between vectors of length 1, from the cosine of their angle."""
+    return np.asarray((2 - 2 * cosines.double()).clamp_min(0).sqrt().numpy(), dtype=np.float64)
