@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.backbones import Backbone, list_backbones, load_backbone
-    from headstart.classifier import Classifier, Prediction
+    from headstart.classifier import Classifier
     from headstart.config import ExtractConfig, ProbeConfig, TrainConfig
     from headstart.datasets import ImageDataset, load_dataset
     from headstart.errors import HeadstartError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         write_features,
     )
     from headstart.jobs import Evaluation, Probe, evaluate, extract, extract_bottleneck, probe, train
+    from headstart.prediction import Prediction
     from headstart.runs import Run, load_run
     from headstart.training import FittedHead, fit_head
 
@@ -43,7 +44,7 @@ _HOMES = {
     "HeadstartClassifier": "estimator",
     "HeadstartError": "errors",
     "ImageDataset": "datasets",
-    "Prediction": "classifier",
+    "Prediction": "prediction",
     "Probe": "jobs",
     "ProbeConfig": "config",
     "Run": "runs",

@@ -21,37 +21,9 @@ from headstart.files import atomic_write
 from headstart.heads import build_head, describe_head
 from headstart.images import Preprocess
 from headstart.novelty import Novelty
+from headstart.prediction import CARD_FILE, FORMAT, WEIGHTS_FILE, Prediction, best_classes, read_description
 from headstart.runtimes import choose_device, load_runtime
 from headstart.views import ORIGINAL, VIEW_SETS, View
-
-WEIGHTS_FILE = "classifier.safetensors"
-CARD_FILE = "classifier.json"
-_FORMAT = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a classifier says of one image.
-
-    Attributes:
-        path: the file.
-        classes: the most probable classes, best first; empty where the file is unreadable.
-        probabilities: of each of them, 0 to 1.
-        unlike: how unlike all training images it is, 0 for equal, in multiples of a threshold that a stated share of
-            images like them exceeds (see `headstart.novelty`); None where the classifier cannot tell.
-        problem: why the file could not be read, or None.
-    """
-
-    path: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    unlike: float | None = None
-    problem: str | None = None
-
-    @property
-    def is_unlike(self) -> bool | None:
-        """Whether it is unlike anything in training: beyond the threshold; None where the classifier cannot tell."""
-        return None if self.unlike is None else self.unlike > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,13 +140,17 @@ class Classifier:
     def _best(self, path: str, features: NDArray[np.float32], top: int) -> Prediction:
         """What is said of one image, by the features of its views; the first view is the image as it is."""
         probabilities, unlike = self.averaged([*features[:, None]])[0], self.unlike(features[:1])
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        return Prediction(
-            path=path,
-            classes=tuple(self.classes[i] for i in order),
-            probabilities=tuple(float(probabilities[i]) for i in order),
-            unlike=None if unlike is None else float(unlike[0]),
+        return best_classes(
+            path, self.classes, probabilities, top=top, unlike=None if unlike is None else float(unlike[0])
         )
+
+    def whole(self) -> nn.Module:
+        """The network from a photo's pixels on, in eval mode, which shares the classifier's parameters.
+
+        It takes (N, 3, size, size) float32, normalised, and gives probabilities (N, K) float32 and, where the
+        classifier can tell, how unlike all training images each is, (N,) float32.
+        """
+        return _Whole(self).eval()
 
     def save(self, folder: Path) -> None:
         """Write `classifier.safetensors` (the whole network, prefix and head) and `classifier.json` (what it is).
@@ -189,7 +165,7 @@ class Classifier:
             tensors |= {f"novelty.{name}": value for name, value in self.novelty.tensors().items()}
         atomic_write(folder / WEIGHTS_FILE, safetensors.torch.save(tensors))
         description = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "backbone": asdict(self.backbone.card),
             "weights": self.backbone.weights,
             "weights_sha256": self.backbone.weights_sha256,
@@ -212,7 +188,7 @@ class Classifier:
             RunError: the folder holds no classifier, or one that is damaged or of another version.
         """
         place = Path(folder)
-        description = _read_description(place)
+        description = read_description(place)
         try:
             tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
         except (OSError, safetensors.SafetensorError) as error:
@@ -267,21 +243,23 @@ def _build_head(
     return head
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / CARD_FILE
-    try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{folder} is no run: it holds no {CARD_FILE}.\nExpected a folder that `headstart train` made."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}.\nTrain the run again.") from error
-    found = description.get("format") if isinstance(description, dict) else None
-    if found != _FORMAT:
-        raise RunError(f"{path} has format {found!r}; this headstart reads format {_FORMAT}.")
-    return description
-
-
 def _part(tensors: dict[str, torch.Tensor], start: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+class _Whole(nn.Module):
+    """See `Classifier.whole`."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.prefix, self.head = classifier.backbone.prefix(classifier.cut), classifier.head
+        self._positions = tuple(1 + i for i in classifier.cut.positions)
+        self._novelty = classifier.novelty
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.prefix(images)
+        probabilities = torch.softmax(self.head(features), dim=1)
+        if self._novelty is None:
+            return (probabilities,)
+        averaged = features.mean(dim=self._positions) if self._positions else features
+        return probabilities, self._novelty.of(averaged.flatten(start_dim=1))

@@ -17,6 +17,8 @@ import platformdirs
 from headstart.errors import ConfigError, DataError, DiskFullError
 
 STORE_VARIABLE = "HEADSTART_STORE"
+CONVERTED_FOLDER = "converted"
+"""In the store: networks as a runtime has converted them."""
 TEMPORARY_SUFFIX = ".tmp"
 """What `temporary_beside` ends its names with: such a file, found later, is what a killed process left."""
 

@@ -53,6 +53,12 @@ class Novelty:
         """
         return distances(self.bank, features) / self.threshold
 
+    def of(self, features: Tensor) -> Tensor:
+        """The same as `unlike`, as a step of a network: features (n, C) float32 -> (n,) float32."""
+        cosines = _kth_largest(_of_length_one(features) @ self.bank.T)
+        unlike: Tensor = (2 - 2 * cosines).clamp_min(0).sqrt() / self.threshold
+        return unlike
+
     def tensors(self) -> dict[str, Tensor]:
         """What has to be saved beside `describe`; nothing is lost in float16."""
         return {"bank": self.bank.half()}
@@ -139,8 +145,12 @@ def conformal_threshold(held_out: NDArray[np.float64], rate: float = FALSE_ALARM
 
 
 def _unit(features: NDArray[np.float32]) -> Tensor:
-    rows = torch.from_numpy(features)
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return _of_length_one(torch.from_numpy(features))
+
+
+def _of_length_one(rows: Tensor) -> Tensor:
+    scaled: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return scaled
 
 
 def _kth_largest(cosines: Tensor) -> Tensor:

@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from headstart.classifier import CARD_FILE, WEIGHTS_FILE, Classifier
+from headstart.classifier import Classifier
 from headstart.config import TrainConfig, read_config
 from headstart.datasets import Problem
 from headstart.errors import HeadstartError, RunError
 from headstart.files import TEMPORARY_SUFFIX, atomic_write
+from headstart.prediction import CARD_FILE, WEIGHTS_FILE
 from headstart.report import RenderedReport
 
 CONFIG_FILE = "config.toml"

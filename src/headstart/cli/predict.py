@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +18,8 @@ from headstart.errors import DataError
 from headstart.files import atomic_write, require_place_for
 
 if TYPE_CHECKING:
-    from headstart.classifier import Classifier, Prediction
+    from headstart.classifier import Classifier
+    from headstart.prediction import Prediction
 
 _BAR = 24
 _UNLIKE = "unlike anything in training"
@@ -46,19 +48,23 @@ def predict(
         figure: Write a PNG: each photo beside a bar chart of its class probabilities.
         device: Where the network runs: auto, cpu, cuda or mps.
     """
-    from headstart.classifier import Classifier
+    from headstart.compiled import load_compiled
     from headstart.datasets import list_images
 
     for file in (csv_, figure):
         if file is not None:
             require_place_for(file)
-    classifier = Classifier.load(run)
+    compiled = load_compiled(run) if device in ("auto", "cpu") else None
     paths = list_images(photos)
     if not paths:
         raise DataError(
             f"There is no image in {', '.join(map(str, photos))}.\nExpected image files, or folders of them."
         )
-    predictions = classifier.predict(paths, top=top, device=device)
+    if compiled is not None:
+        predictions, loaded = compiled.predict(paths, top=top), None
+    else:
+        loaded = _load(run)
+        predictions = loaded.predict(paths, top=top, device=device)
     if csv_ is not None:
         atomic_write(csv_, _csv(predictions))
     if figure is not None and any(prediction.problem is None for prediction in predictions):
@@ -66,16 +72,34 @@ def predict(
     if json_:
         out.print(json.dumps([_as_json(p) for p in predictions], indent=2, ensure_ascii=False), markup=False)
     else:
-        _show(predictions, classifier)
+        _show(predictions)
     unreadable = [p for p in predictions if p.problem is not None]
     for prediction in unreadable:
         show_note(f"{prediction.path}: {prediction.problem}")
+    if loaded is not None:
+        _keep_compiled(loaded, run, device)
     return 2 if len(unreadable) == len(predictions) else 0
 
 
-def _show(predictions: Sequence["Prediction"], classifier: "Classifier") -> None:
+def _load(run: Path) -> "Classifier":
+    from headstart.classifier import Classifier
+
+    return Classifier.load(run)
+
+
+def _keep_compiled(classifier: "Classifier", run: Path, device: str) -> None:
+    """After the answer is there: what spares the next call the import of torch."""
+    from headstart.compiled import keep_compiled
+    from headstart.runtimes import choose_device
+
+    if choose_device(device) == "cpu":
+        sys.stdout.flush()
+        keep_compiled(classifier, run)
+
+
+def _show(predictions: Sequence["Prediction"]) -> None:
     """A block a photo: bars in the terminal."""
-    width = max(len(name) for name in classifier.classes)
+    width = max((len(name) for prediction in predictions for name in prediction.classes), default=0)
     for prediction in predictions:
         if prediction.problem is not None:
             continue

@@ -23,10 +23,9 @@ from headstart.errors import StoreError
 from headstart.features.index import Index, ShardRecord
 from headstart.features.key import StoreKey
 from headstart.features.shards import SUFFIX, Shard, read_shard, write_shard
-from headstart.files import FileStamp, atomic_write, default_store, human_bytes
+from headstart.files import CONVERTED_FOLDER, FileStamp, atomic_write, default_store, human_bytes
 
 _LAYOUT = "v1"
-_CONVERTED = "converted"
 _KEY_FILE = "key.json"
 _INDEX_FILE = "index.sqlite"
 _LOCK_FILE = "index.lock"
@@ -268,11 +267,11 @@ class FeatureStore:
 
     def converted(self) -> list[Path]:
         """Networks that a runtime has converted, kept because converting takes seconds."""
-        return sorted(self.root.glob(f"{_CONVERTED}/*"))
+        return sorted(self.root.glob(f"{CONVERTED_FOLDER}/*"))
 
     def place_of_converted(self, key: StoreKey) -> Path:
         """The file for the converted network that gives a key's features."""
-        return self.root / _CONVERTED / key.digest
+        return self.root / CONVERTED_FOLDER / key.digest
 
     def prune(self, max_bytes: int) -> tuple[int, int]:
         """Remove converted networks, then the least recently used shards, until the rest fits.

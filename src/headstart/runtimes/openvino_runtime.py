@@ -121,10 +121,12 @@ def convert(network: nn.Module, preprocess: Preprocess, *, batch_size: int) -> o
     """
     shape = [batch_size, 3, preprocess.size, preprocess.size]
     with _explained(), torch.inference_mode(), warnings.catch_warnings():
-        # What the converter reads, torch calls deprecated. Given the network itself it would trace it twice.
+        # What the converter reads, torch calls deprecated; and what depends on the inputs' shape may be a constant,
+        # since they all have it. Given the network itself the converter would trace it twice.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.jit")
-        traced = torch.jit.trace(network, torch.zeros(1, *shape[1:]), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(network, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
         model = openvino.convert_model(torch.jit.freeze(traced), input=shape)
     steps = PrePostProcessor(model)
     pixels = steps.input()

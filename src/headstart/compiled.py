@@ -1,0 +1,136 @@
+"""A classifier that OpenVINO has compiled whole, from pixels to probabilities: to predict with it imports no torch.
+
+Importing torch and building a network take seconds; a photo takes milliseconds. So the first prediction of a run leaves
+its network in the user's cache folder, converted (`keep_compiled`), and those after it begin from there.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from threading import local
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart.errors import CompilationError, RunError, UnreadableImageError
+from headstart.files import CONVERTED_FOLDER, default_store
+from headstart.images import Preprocess, decode_for, read_image_file
+from headstart.images.plain import prepare_pixels
+from headstart.prediction import CARD_FILE, WEIGHTS_FILE, Prediction, best_classes, read_description
+from headstart.threads import usable_cores
+
+if TYPE_CHECKING:
+    import openvino
+
+    from headstart.classifier import Classifier
+
+_log = logging.getLogger(__name__)
+
+_NAME = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledClassifier:
+    """A trained classifier, compiled for the CPU.
+
+    Attributes:
+        network: from (1, size, size, 3) uint8 to probabilities (1, K) and, where the classifier can tell, how unlike
+            all training images it is (1,).
+        preprocess: from a photo to what the network takes.
+        classes: names of the K classes.
+    """
+
+    network: "openvino.CompiledModel"
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+
+    def predict(self, paths: Sequence[str | os.PathLike[str]], *, top: int = 5) -> list[Prediction]:
+        """Classify image files, as `Classifier.predict` does in float32.
+
+        Args:
+            paths: the files.
+            top: how many classes to give for each.
+
+        Returns:
+            One prediction a file, in order; for an unreadable file it holds the reason and no classes.
+        """
+        own = local()
+
+        def one(path: str) -> Prediction:
+            if not hasattr(own, "request"):
+                own.request = self.network.create_infer_request()
+            try:
+                pixels = decode_for(read_image_file(path), self.preprocess)
+            except UnreadableImageError as error:
+                return Prediction(path=path, classes=(), probabilities=(), problem=str(error))
+            own.request.infer([prepare_pixels(pixels, self.preprocess)[None]])
+            outputs = [tensor.data[0] for tensor in own.request.output_tensors]
+            return best_classes(
+                path, self.classes, outputs[0].astype(np.float64), top=top, unlike=_unlike(outputs)
+            )
+
+        with ThreadPoolExecutor(min(usable_cores(), max(1, len(paths)))) as pool:
+            return list(pool.map(one, map(os.fspath, paths)))
+
+
+def _unlike(outputs: Sequence[Any]) -> float | None:
+    return float(outputs[1]) if len(outputs) > 1 else None
+
+
+def load_compiled(folder: Path) -> CompiledClassifier | None:
+    """The compiled classifier of a run; None where none is kept here.
+
+    Raises:
+        RunError: the folder holds no classifier.
+    """
+    description = read_description(folder)
+    if find_spec("openvino") is None or not (file := _place(folder)).exists():
+        return None
+    from headstart.runtimes.converted import compile_converted, read_converted  # needs the extra
+
+    model = read_converted(file)
+    return model and CompiledClassifier(
+        network=compile_converted(model, bf16=False),
+        preprocess=Preprocess.from_dict(description["preprocess"]),
+        classes=tuple(description["classes"]),
+    )
+
+
+def keep_compiled(classifier: "Classifier", folder: Path) -> None:
+    """Convert a run's classifier, and keep it for `load_compiled`; where that cannot be, the log says so.
+
+    Nothing is done without OpenVINO, for a classifier that averages over several views of a photo, or a second time.
+    """
+    if find_spec("openvino") is None or len(classifier.views) > 1 or (file := _place(folder)).exists():
+        return
+    from headstart.runtimes.converted import write_converted
+    from headstart.runtimes.openvino_runtime import convert
+
+    try:
+        model = convert(classifier.whole(), classifier.backbone.preprocess, batch_size=1)
+    except CompilationError as error:
+        _log.info("%s", error)  # the classifier goes on as it is
+    else:
+        write_converted(model, file)
+
+
+def _place(folder: Path) -> Path:
+    """The file for a run's converted classifier: called after the content of its two files.
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    digest = hashlib.sha256()
+    for name in (CARD_FILE, WEIGHTS_FILE):
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise RunError(
+                f"{folder / name} cannot be read: {error.strerror}.\nTrain the run again."
+            ) from error
+    return default_store() / CONVERTED_FOLDER / digest.hexdigest()[:_NAME]
