@@ -116,6 +116,21 @@ def test_another_classifier_in_the_same_folder_is_not_taken_for_it(
     assert load_compiled(tmp_path) is None
 
 
+def test_a_damaged_file_is_made_anew(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_STORE", str(tmp_path / "store"))
+    _kept(classifier, tmp_path)
+    (file,) = (tmp_path / "store" / "converted").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert load_compiled(tmp_path) is None
+
+    _kept(classifier, tmp_path)
+
+    assert len(file.read_bytes()) == len(whole)
+
+
 def test_what_averages_over_views_is_left_as_it_is(classifier: Classifier, tmp_path: Path) -> None:
     averaging = replace(classifier, views=SIX)
     averaging.save(tmp_path)

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +24,8 @@ from headstart.prediction import CARD_FILE, WEIGHTS_FILE, Prediction, best_class
 from headstart.threads import usable_cores
 
 if TYPE_CHECKING:
-    import openvino
-
     from headstart.classifier import Classifier
+    from headstart.runtimes.converted import CompiledNetwork
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ class CompiledClassifier:
         classes: names of the K classes.
     """
 
-    network: "openvino.CompiledModel"
+    network: "CompiledNetwork"
     preprocess: Preprocess
     classes: tuple[str, ...]
 
@@ -59,27 +57,23 @@ class CompiledClassifier:
         Returns:
             One prediction a file, in order; for an unreadable file it holds the reason and no classes.
         """
-        own = local()
 
         def one(path: str) -> Prediction:
-            if not hasattr(own, "request"):
-                own.request = self.network.create_infer_request()
             try:
                 pixels = decode_for(read_image_file(path), self.preprocess)
             except UnreadableImageError as error:
                 return Prediction(path=path, classes=(), probabilities=(), problem=str(error))
-            own.request.infer([prepare_pixels(pixels, self.preprocess)[None]])
-            outputs = [tensor.data[0] for tensor in own.request.output_tensors]
+            probabilities, *unlike = self.network.run(prepare_pixels(pixels, self.preprocess))
             return best_classes(
-                path, self.classes, outputs[0].astype(np.float64), top=top, unlike=_unlike(outputs)
+                path,
+                self.classes,
+                probabilities.astype(np.float64),
+                top=top,
+                unlike=float(unlike[0]) if unlike else None,
             )
 
         with ThreadPoolExecutor(min(usable_cores(), max(1, len(paths)))) as pool:
             return list(pool.map(one, map(os.fspath, paths)))
-
-
-def _unlike(outputs: Sequence[Any]) -> float | None:
-    return float(outputs[1]) if len(outputs) > 1 else None
 
 
 def load_compiled(folder: Path) -> CompiledClassifier | None:
@@ -91,11 +85,11 @@ def load_compiled(folder: Path) -> CompiledClassifier | None:
     description = read_description(folder)
     if find_spec("openvino") is None or not (file := _place(folder)).exists():
         return None
-    from headstart.runtimes.converted import compile_converted, read_converted  # needs the extra
+    from headstart.runtimes.converted import CompiledNetwork, read_converted  # needs the extra
 
     model = read_converted(file)
     return model and CompiledClassifier(
-        network=compile_converted(model, bf16=False),
+        network=CompiledNetwork(model),
         preprocess=Preprocess.from_dict(description["preprocess"]),
         classes=tuple(description["classes"]),
     )
@@ -106,11 +100,14 @@ def keep_compiled(classifier: "Classifier", folder: Path) -> None:
 
     Nothing is done without OpenVINO, for a classifier that averages over several views of a photo, or a second time.
     """
-    if find_spec("openvino") is None or len(classifier.views) > 1 or (file := _place(folder)).exists():
+    if find_spec("openvino") is None or len(classifier.views) > 1:
         return
-    from headstart.runtimes.converted import write_converted
+    from headstart.runtimes.converted import read_converted, write_converted
     from headstart.runtimes.openvino_runtime import convert
 
+    file = _place(folder)
+    if read_converted(file) is not None:
+        return
     try:
         model = convert(classifier.whole(), classifier.backbone.preprocess, batch_size=1)
     except CompilationError as error:

@@ -3,10 +3,13 @@
 import hashlib
 import logging
 import tempfile
+import threading
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import openvino
+from numpy.typing import NDArray
 
 from headstart.errors import HeadstartError
 from headstart.files import atomic_write
@@ -61,3 +64,22 @@ def compile_converted(model: openvino.Model, *, bf16: bool) -> openvino.Compiled
             "ENABLE_CPU_PINNING": False,
         },
     )
+
+
+class CompiledNetwork:
+    """A whole network that has been converted for batches of one, compiled for the CPU in float32.
+
+    Args:
+        model: from (1, size, size, 3) uint8, to outputs of one row each.
+    """
+
+    def __init__(self, model: openvino.Model) -> None:
+        self._compiled = compile_converted(model, bf16=False)
+        self._own = threading.local()
+
+    def run(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """The rows that the outputs have for an image (size, size, 3); from any thread."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        self._own.request.infer([pixels[None]])
+        return [np.array(tensor.data[0], dtype=np.float32) for tensor in self._own.request.output_tensors]

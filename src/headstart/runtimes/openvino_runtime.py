@@ -123,7 +123,7 @@ def convert(network: nn.Module, preprocess: Preprocess, *, batch_size: int) -> o
     with _explained(), torch.inference_mode(), warnings.catch_warnings():
         # What the converter reads, torch calls deprecated; and what depends on the inputs' shape may be a constant,
         # since they all have it. Given the network itself the converter would trace it twice.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.jit")
         traced = torch.jit.trace(network, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
