@@ -72,7 +72,9 @@ class Novelty:
                 f"What is unlike is told by {description['kind']!r}; this headstart knows {METHOD}."
             )
         if not isinstance(description["threshold"], float) or not description["threshold"] > 0:
-            raise DataError(f"The threshold of what is unlike is {description['threshold']!r}; expected a distance.")
+            raise DataError(
+                f"The threshold of what is unlike is {description['threshold']!r}; expected a distance."
+            )
         return cls(
             bank=_unit(tensors["bank"].float()),
             threshold=description["threshold"],

@@ -2,13 +2,16 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from headstart.backbones import Backbone
 from headstart.cli import main
@@ -297,6 +300,7 @@ def test_evaluate_in_words(run: Run, store: str, capsys) -> None:
     n = run.result["test"]["n"]
     assert f"of {n} images right" in captured.out
     assert "sampling of the test set only" in captured.out
+    assert "of them are unlike anything in training" in captured.out
     assert f"{24 - n} images are left out: this run was fitted on them" in captured.err
 
 
@@ -308,6 +312,7 @@ def test_evaluate_as_json_and_table(run: Run, store: str, tmp_path: Path, capsys
 
     assert scores["n"] == run.result["test"]["n"]
     assert scores["accuracy"] == run.result["test"]["accuracy"]
+    assert scores["unlike"] == run.result["unlike"]["test_false_alarms"]
     with table.open(newline="") as lines:
         assert [row["path"] for row in csv.DictReader(lines)] == run.predictions()["path"].to_pylist()
 
