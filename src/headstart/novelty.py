@@ -141,7 +141,9 @@ def conformal_threshold(held_out: NDArray[np.float64], rate: float = FALSE_ALARM
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    """Rows of length 1."""
+    scaled: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return scaled
 
 
 def _distance(cosines: Tensor) -> NDArray[np.float64]:

@@ -119,6 +119,20 @@ def test_a_fine_tuned_networks_threshold_is_that_of_validation_images(
     assert float((classifier.novelty.bank - expected).norm(dim=1).max()) < 0.03
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options"), [("probe", {}), ("lp-ft", {"from_layer": "blocks.4", "refit": "yes"})]
+)
+def test_the_same_run_again_has_the_same_bits(
+    plenty: Path, tmp_path: Path, recipe: str, options: dict[str, Any]
+) -> None:
+    first, second = (_train(plenty, tmp_path / name, recipe, **options) for name in ("first", "second"))
+
+    for file in ("classifier.safetensors", "classifier.json"):
+        assert (first.folder / file).read_bytes() == (second.folder / file).read_bytes()
+    assert first.result["unlike"] == second.result["unlike"]
+    assert first.result["unlike"]["method"] is not None
+
+
 def test_a_frozen_networks_threshold_is_that_of_each_image_against_the_others(
     many: Path, tmp_path: Path
 ) -> None:

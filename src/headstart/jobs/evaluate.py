@@ -24,7 +24,7 @@ class Evaluation:
     Attributes:
         scores: the figures.
         predictions: of each image that was judged.
-        unlike: (n,) how unlike all training images each of them is (`Prediction.unlike`); None where the run cannot tell.
+        unlike: (n,) how unlike all training images each is, as `Prediction.unlike`; None where the run cannot tell.
         classes: names of the run's classes, the order of the probabilities.
         part: which images were judged, in words.
         fitted_on: how many images were left out because the run was fitted on them (identical files).
