@@ -1,7 +1,7 @@
 """How well images unlike anything in training are told from those like it: several scores, six data sets, noise.
 
-    python benchmarks/unknown.py --data ../shared/data --store STORE [--sets flowers pets] [--nearer]
-        [--recipe lp-ft] [--options epochs=3]
+    python benchmarks/unknown.py --data ../shared/data --store STORE [--sets flowers pets] [--known flowers]
+        [--nearer] [--recipe lp-ft] [--options epochs=3]
 
 A classifier is trained on each data set in turn. Its own test images are the known ones; the test images of each
 other set, and drawn noise (pixels at random, coarse blots, plain colours), are the unknown. Each score is fitted to the
@@ -65,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         noise = _draw_noise(work / "noise")
-        for name in options.sets:
+        for name in options.known or options.sets:
             data = options.data / name
             if options.nearer:
                 data = _half_of_the_classes(data, work / "half" / name)
@@ -93,6 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
     parser.add_argument("--store", type=Path, required=True, help="feature store")
     parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--known", nargs="+", help="train on these only; all of the sets stay unknown ones")
     parser.add_argument("--recipe", default="probe")
     parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="of the training")
     parser.add_argument("--nearer", action="store_true", help="half of the set's own classes are the unknown")

@@ -21,6 +21,7 @@ from headstart.config import TrainConfig
 from headstart.errors import ConfigError, RunError
 from headstart.heads import MlpHead, fit_knn_path, linear_head
 from headstart.jobs import train
+from headstart.novelty import Novelty, make_bank
 from headstart.runs import Run
 from headstart.views import FLIP, SIX, View
 
@@ -86,6 +87,39 @@ def test_saved_and_loaded_it_says_the_same(
     np.testing.assert_allclose(
         [p.probabilities for p in ours], [p.probabilities for p in theirs], rtol=0, atol=1e-5
     )
+
+
+def test_what_is_unlike_is_saved_too(tiny_classifier: Classifier, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    features, new = (rng.normal(size=(n, *tiny_classifier.cut.shape)).astype(np.float32) for n in (30, 5))
+    classifier = replace(
+        tiny_classifier, novelty=Novelty(bank=make_bank(tiny_classifier.vectors(features)), threshold=0.5)
+    )
+    classifier.save(tmp_path)
+
+    loaded = Classifier.load(tmp_path)
+
+    assert tiny_classifier.unlike(new) is None
+    unlike, expected = loaded.unlike(new), classifier.unlike(new)
+    assert unlike is not None
+    assert expected is not None
+    np.testing.assert_allclose(unlike, expected, rtol=1e-6)
+    description = json.loads((tmp_path / "classifier.json").read_text())
+    for damage in ({"kind": "trees"}, {"threshold": None}):
+        broken = description | {"novelty": description["novelty"] | damage}
+        (tmp_path / "classifier.json").write_text(json.dumps(broken))
+        with pytest.raises(RunError, match=r"classifier\.json"):
+            Classifier.load(tmp_path)
+
+
+def test_features_of_many_positions_are_averaged_to_tell_what_is_unlike(tiny_backbone: Backbone) -> None:
+    cut = tiny_backbone.cut("blocks.1")
+    classifier = Classifier(
+        backbone=tiny_backbone, cut=cut, head=_mlp(int(np.prod(cut.shape))), classes=("a", "b", "c")
+    )
+    features = np.random.default_rng(0).normal(size=(4, *cut.shape)).astype(np.float32)
+
+    np.testing.assert_allclose(classifier.vectors(features), features.mean(axis=(2, 3)), rtol=1e-4, atol=1e-6)
 
 
 def test_the_views_are_saved_by_name(tiny_classifier: Classifier, tmp_path: Path) -> None:

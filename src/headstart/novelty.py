@@ -1,8 +1,8 @@
-"""How unlike all training images an image is: its distance to those most like it, in a network's features.
+"""How unlike all training images an image is: the distance to the one most like it, in a network's features.
 
-Deep nearest neighbours: the distance to the k-th nearest, between features scaled to length 1 (Sun et al. 2022,
-"Out-of-Distribution Detection with Deep Nearest Neighbors", arXiv:2204.06507, section 4). `benchmarks/unknown.py` has
-it beside others, and other k.
+Deep nearest neighbours, between features scaled to length 1 (Sun et al. 2022, "Out-of-Distribution Detection with Deep
+Nearest Neighbors", arXiv:2204.06507, section 4), with k = 1. In `benchmarks/unknown.py` larger k are as good at
+telling other kinds of images, and worse at telling other classes of the same kind where a class has few photos.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,7 @@ from torch import Tensor
 
 from headstart.errors import DataError
 
-NEIGHBOURS: Final = 5
-"""The k: a single training image that is like it, a wrong one perhaps, makes no image familiar."""
-METHOD: Final = f"nearest neighbours, {NEIGHBOURS}"
+METHOD: Final = "nearest training image"
 FALSE_ALARMS: Final = 0.05
 """The share of images like those in training that may be taken for unlike them."""
 _MOST_KEPT: Final = 2000
@@ -55,12 +53,12 @@ class Novelty:
 
     def of(self, features: Tensor) -> Tensor:
         """The same as `unlike`, as a step of a network: features (n, C) float32 -> (n,) float32."""
-        cosines = _kth_largest(_of_length_one(features) @ self.bank.T)
+        cosines = (_unit(features) @ self.bank.T).amax(dim=1)
         unlike: Tensor = (2 - 2 * cosines).clamp_min(0).sqrt() / self.threshold
         return unlike
 
     def tensors(self) -> dict[str, Tensor]:
-        """What has to be saved beside `describe`; nothing is lost in float16."""
+        """What has to be saved beside `describe`; float16 loses the length alone."""
         return {"bank": self.bank.half()}
 
     def describe(self) -> dict[str, Any]:
@@ -72,15 +70,19 @@ class Novelty:
         """The same from both again.
 
         Raises:
-            DataError: it is of another kind.
+            DataError: it is of another kind, or its threshold is no distance.
             KeyError: something is missing.
         """
         if description["kind"] != METHOD:
             raise DataError(
                 f"What is unlike is told by {description['kind']!r}; this headstart knows {METHOD}."
             )
+        if not isinstance(description["threshold"], float) or not description["threshold"] > 0:
+            raise DataError(
+                f"The threshold of what is unlike is {description['threshold']!r}; expected a distance."
+            )
         return cls(
-            bank=tensors["bank"].float(),
+            bank=_unit(tensors["bank"].float()),
             threshold=description["threshold"],
             false_alarms=description["false_alarms"],
         )
@@ -92,12 +94,12 @@ def kept_rows(n: int) -> NDArray[np.int64]:
 
 
 def make_bank(features: NDArray[np.float32]) -> Tensor:
-    """Features (b, C) float32 as a bank keeps them: each of length 1, rounded to what float16 can hold."""
-    return _unit(features).half().float()
+    """Features (b, C) float32 as a bank keeps them: rounded to float16, for the file, and of length 1."""
+    return _unit(_unit(torch.from_numpy(features)).half().float())
 
 
 def distances(bank: Tensor, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Euclidean distance of each image's features, scaled to length 1, to the k-th nearest in a bank.
+    """Euclidean distance of each image's features, scaled to length 1, to the nearest in a bank.
 
     Args:
         bank: (b, C) float32, as `make_bank` makes it.
@@ -106,14 +108,14 @@ def distances(bank: Tensor, features: NDArray[np.float32]) -> NDArray[np.float64
     Returns:
         (n,) float64, 0 to 2.
     """
-    nearest = [_kth_largest(rows @ bank.T) for rows in torch.split(_unit(features), _BATCH)]
+    nearest = [(rows @ bank.T).amax(dim=1) for rows in torch.split(_unit(torch.from_numpy(features)), _BATCH)]
     return _distance(torch.cat(nearest))
 
 
 def distances_to_others(bank: Tensor, groups: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """Distance (b,) of each image in a bank to the k-th nearest other, or where there are groups, of another group.
+    """Distance (b,) of each image in a bank to the nearest other, or where there are groups, of another group.
 
-    An image without so many stands at infinity.
+    An image without any stands at infinity.
 
     Args:
         bank: (b, C) float32, as `make_bank` makes it.
@@ -121,7 +123,7 @@ def distances_to_others(bank: Tensor, groups: NDArray[np.int64] | None = None) -
     """
     own = torch.arange(len(bank)) if groups is None else torch.from_numpy(groups)
     alike = (bank @ bank.T).masked_fill(own[:, None] == own[None, :], -torch.inf)
-    return _distance(_kth_largest(alike))
+    return _distance(alike.amax(dim=1))
 
 
 def conformal_threshold(held_out: NDArray[np.float64], rate: float = FALSE_ALARMS) -> float | None:
@@ -144,20 +146,10 @@ def conformal_threshold(held_out: NDArray[np.float64], rate: float = FALSE_ALARM
     return threshold if np.isfinite(threshold) and threshold > 0 else None
 
 
-def _unit(features: NDArray[np.float32]) -> Tensor:
-    return _of_length_one(torch.from_numpy(features))
-
-
-def _of_length_one(rows: Tensor) -> Tensor:
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1."""
     scaled: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
     return scaled
-
-
-def _kth_largest(cosines: Tensor) -> Tensor:
-    """Of each row (b,) the k-th largest, or the last where there are fewer."""
-    largest = cosines.topk(min(NEIGHBOURS, cosines.shape[1]), dim=1).values
-    kth: Tensor = largest[:, -1]
-    return kth
 
 
 def _distance(cosines: Tensor) -> NDArray[np.float64]:

@@ -2,13 +2,16 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from headstart.backbones import Backbone
 from headstart.cli import main
@@ -194,6 +197,7 @@ def test_predict_shows_bars(run: Run, capsys) -> None:
     assert str(photo) in out
     assert out.count("%") == 2
     assert "█" in out
+    assert re.search(r"01\.jpg\s+unlike \d\.\d\d", out)
 
 
 def test_predict_a_folder_as_json(run: Run, capsys) -> None:
@@ -204,6 +208,43 @@ def test_predict_a_folder_as_json(run: Run, capsys) -> None:
         assert photo["classes"][0] == Path(photo["path"]).parent.name
         assert sum(photo["probabilities"]) == pytest.approx(1)
         assert photo["problem"] is None
+        assert photo["is_unlike"] == (photo["unlike"] > 1)
+    # All but the test photos are among what they are compared with.
+    assert sum(photo["unlike"] < 0.05 for photo in found) >= 21
+
+
+def test_predict_says_what_is_unlike_anything_in_training(run: Run, tmp_path: Path, capsys) -> None:
+    noise, table = tmp_path / "noise.png", tmp_path / "p.csv"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise)
+    photo = Path(run.config.data) / "sky/01.jpg"
+
+    out = _done(capsys, "predict", run.folder, noise, photo, "--csv", table, "--top", "1")
+
+    assert re.search(r"noise\.png\s+unlike anything in training \(\d\.\d\d\)", out)
+    assert out.count("unlike anything") == 1
+    with table.open(newline="") as lines:
+        first, second = csv.DictReader(lines)
+    assert (first["is_unlike"], second["is_unlike"]) == ("True", "False")
+    assert float(first["unlike"]) > 1 > float(second["unlike"])
+
+
+def test_a_classifier_that_cannot_tell_what_is_unlike_says_nothing_of_it(
+    run: Run, tmp_path: Path, capsys
+) -> None:
+    """As those of earlier versions, which saved neither the key nor its tensor."""
+    old, photo, table = tmp_path / "old", Path(run.config.data) / "sky/01.jpg", tmp_path / "p.csv"
+    shutil.copytree(run.folder, old)
+    description = json.loads((old / "classifier.json").read_text())
+    del description["novelty"]
+    (old / "classifier.json").write_text(json.dumps(description))
+
+    out = _done(capsys, "predict", old, photo, "--csv", table)
+
+    assert "unlike" not in out
+    with table.open(newline="") as lines:
+        assert {(row["unlike"], row["is_unlike"]) for row in csv.DictReader(lines)} == {("", "")}
+    (found,) = json.loads(_done(capsys, "predict", old, photo, "--json"))
+    assert found["unlike"] is found["is_unlike"] is None
 
 
 def test_predict_into_a_table_and_a_figure(run: Run, tmp_path: Path, capsys) -> None:
@@ -259,6 +300,7 @@ def test_evaluate_in_words(run: Run, store: str, capsys) -> None:
     n = run.result["test"]["n"]
     assert f"of {n} images right" in captured.out
     assert "sampling of the test set only" in captured.out
+    assert "of them are unlike anything in training" in captured.out
     assert f"{24 - n} images are left out: this run was fitted on them" in captured.err
 
 
@@ -270,6 +312,7 @@ def test_evaluate_as_json_and_table(run: Run, store: str, tmp_path: Path, capsys
 
     assert scores["n"] == run.result["test"]["n"]
     assert scores["accuracy"] == run.result["test"]["accuracy"]
+    assert scores["unlike"] == run.result["unlike"]["test_false_alarms"]
     with table.open(newline="") as lines:
         assert [row["path"] for row in csv.DictReader(lines)] == run.predictions()["path"].to_pylist()
 

@@ -40,6 +40,8 @@ def test_on_its_own_photos_a_run_is_judged_by_its_test_images(run: Run, store: P
         np.testing.assert_allclose(
             found.predictions.probabilities[:, k], expected[f"probability.{name}"].to_numpy(), atol=1e-5
         )
+    assert found.unlike is not None
+    assert (found.unlike > 1).mean() == pytest.approx(run.result["unlike"]["test_false_alarms"])
 
 
 def test_where_there_is_a_test_part_it_is_judged(

@@ -27,7 +27,7 @@ def evaluate(
     Args:
         run: A run folder that `headstart train` made.
         photos: A folder of class folders; where it has a test part, that is judged.
-        json_: Print the figures as JSON.
+        json_: Print the figures as JSON; "unlike" is the share of images that are unlike anything in training.
         csv_: Write one row an image to this file: path, true, predicted, probability of each class.
         group: Column of a table that says what belongs together; the interval takes account of it.
         group_pattern: Regular expression on file names that says so, as in `headstart train`.
@@ -57,8 +57,9 @@ def evaluate(
     if evaluation.fitted_on:
         show_note(f"{evaluation.fitted_on} images are left out: this run was fitted on them.")
     scores = evaluation.scores
+    unlike = None if evaluation.unlike is None else float((evaluation.unlike > 1).mean())
     if json_:
-        out.print(json.dumps(scores.to_dict(), indent=2), markup=False)
+        out.print(json.dumps({**scores.to_dict(), "unlike": unlike}, indent=2), markup=False)
         return 0
     low, high = scores.accuracy_ci95
     out.print(
@@ -69,4 +70,6 @@ def evaluate(
         f"balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 {scores.macro_f1:.3f}, "
         f"log loss {scores.log_loss:.3f}, calibration error {scores.ece:.3f}"
     )
+    if unlike is not None:
+        out.print(f"{percent(unlike)} of them are unlike anything in training")
     return 0

@@ -18,10 +18,9 @@ from headstart.jobs.epochs import (
     judge_by_epochs,
     logits_on_the_way,
     refit_by_epochs,
-    said_of,
     with_precision,
 )
-from headstart.jobs.finishing import Finish, best_finish
+from headstart.jobs.finishing import Finish, best_finish, said_of
 from headstart.jobs.inputs import Inputs, open_inputs
 from headstart.jobs.probing import ViewedFeatures, load_views, probe_photos, soft_head
 from headstart.jobs.techniques import fresh_trainee, start_of, suit

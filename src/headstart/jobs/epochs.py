@@ -13,11 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from headstart.classifier import Classifier
 from headstart.datasets import balanced_weights
-from headstart.jobs.finishing import Finish, best_finish, possible_shares, unjudged_finish
+from headstart.jobs.finishing import (
+    Finish,
+    averaged,
+    best_finish,
+    possible_shares,
+    said_of,
+    unjudged_finish,
+)
 from headstart.jobs.inputs import Inputs
 from headstart.jobs.trainee import Rows, ShowingFeatures, Trainee, TraineeOf
 from headstart.jobs.work import HeldOut, Outcome, Seen, Work
@@ -157,22 +163,6 @@ def logits_on_the_way(
 def _precision(work: Work) -> str:
     """What a training's products are computed in, where that has been decided."""
     return "bf16" if work.config.dtype == "bf16" else "float32"
-
-
-def said_of(rows: Rows, logits: torch.Tensor, finish: Finish) -> HeldOut:
-    """What was said of held-out images, with the finish's temperature and without: from logits, view after view."""
-    logits = logits.double()
-    return HeldOut(
-        rows=rows,
-        probabilities=averaged(logits / finish.temperature, len(rows)),
-        uncalibrated=averaged(logits, len(rows)),
-    )
-
-
-def averaged(logits: torch.Tensor, images: int) -> NDArray[np.float64]:
-    """Probabilities (n, K) from the logits of n images, view after view."""
-    views = logits.double().softmax(dim=1).reshape(-1, images, logits.shape[1])
-    return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
 
 
 def _outcome(

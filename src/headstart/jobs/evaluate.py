@@ -24,6 +24,7 @@ class Evaluation:
     Attributes:
         scores: the figures.
         predictions: of each image that was judged.
+        unlike: (n,) how unlike all training images each is, as `Prediction.unlike`; None where the run cannot tell.
         classes: names of the run's classes, the order of the probabilities.
         part: which images were judged, in words.
         fitted_on: how many images were left out because the run was fitted on them (identical files).
@@ -32,6 +33,7 @@ class Evaluation:
 
     scores: Scores
     predictions: Predictions
+    unlike: NDArray[np.float64] | None
     classes: tuple[str, ...]
     part: str
     fitted_on: int
@@ -113,6 +115,7 @@ def evaluate(
             groups=None if (groups := dataset.groups()) is None else groups[rows],
         ),
         predictions=predictions,
+        unlike=classifier.unlike(got.features.load()[fresh]),
         classes=classifier.classes,
         part="the test part" if dataset is not listed else "all images",
         fitted_on=int((~fresh).sum()),

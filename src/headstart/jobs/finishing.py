@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.heads import fit_temperature
-from headstart.jobs.trainee import Trainee
+from headstart.jobs.trainee import Rows, Trainee
+from headstart.jobs.work import HeldOut
 from headstart.recipes import Recipe
 from headstart.training import DEFAULT_SHARE, SHARES, Interpolation, soften_head
 
@@ -56,3 +59,19 @@ def best_finish(logits: Mapping[float, Tensor], labels: Tensor) -> Finish:
     fitted = {share: fit_temperature(found, labels) for share, found in logits.items()}
     share = min(fitted, key=lambda share: fitted[share][1])
     return Finish(share=share, temperature=fitted[share][0])
+
+
+def said_of(rows: Rows, logits: Tensor, finish: Finish) -> HeldOut:
+    """What was said of held-out images, with the finish's temperature and without: from logits, view after view."""
+    logits = logits.double()
+    return HeldOut(
+        rows=rows,
+        probabilities=averaged(logits / finish.temperature, len(rows)),
+        uncalibrated=averaged(logits, len(rows)),
+    )
+
+
+def averaged(logits: Tensor, images: int) -> NDArray[np.float64]:
+    """Probabilities (n, K) from the logits of n images, view after view."""
+    views = logits.double().softmax(dim=1).reshape(-1, images, logits.shape[1])
+    return np.asarray(views.mean(dim=0).numpy(), dtype=np.float64)
