@@ -1,4 +1,4 @@
-"""Features as timm's documentation takes them: its own data set, loader and transform, and a network without classifier."""
+"""Features as timm's documentation takes them: its data set, loader and transform, a network without classifier."""
 
 from common import lite0, measure_extraction, run
 

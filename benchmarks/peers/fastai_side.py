@@ -145,7 +145,7 @@ def accuracy(learner, rows):
     if not rows:
         return None
     predicted = classes_of(learner, [path for path, _ in rows])
-    return sum(mine == true for mine, (_, true) in zip(predicted, rows)) / len(rows)
+    return sum(mine == true for mine, (_, true) in zip(predicted, rows, strict=True)) / len(rows)
 
 
 if __name__ == "__main__":

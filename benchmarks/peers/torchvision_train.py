@@ -1,4 +1,4 @@
-"""Training as in torchvision's reference script for classification: its presets' transforms and its step, at equal settings.
+"""Training as in torchvision's reference script for classification: its transforms and its step, at equal settings.
 
 The script is no part of the package, so its `train_one_epoch` is written out here: forward, cross-entropy, zero_grad,
 backward, step, in eager float32.
