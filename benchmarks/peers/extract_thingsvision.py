@@ -6,29 +6,19 @@ from common import labels_of, lite0, measure_extraction, run, usual_transform
 
 
 def measure(job):
-    import torch
     from thingsvision import get_extractor_from_model
     from thingsvision.utils.data import DataLoader, ImageDataset
 
-    network = lite0(job).eval()
-    extractor = get_extractor_from_model(
-        model=network,
-        device="cpu",
-        transforms=usual_transform(job),
-        backend="pt",
-    )
+    extractor = get_extractor_from_model(model=lite0(job).eval(), device="cpu", backend="pt")
 
     def extract(folder):
         with tempfile.TemporaryDirectory() as order:
-            images = ImageDataset(
-                root=folder, out_path=order, backend="pt", transforms=extractor.get_transformations()
-            )
+            images = ImageDataset(root=folder, out_path=order, backend="pt", transforms=usual_transform(job))
         loader = DataLoader(dataset=images, batch_size=32, backend="pt")
         rows = extractor.extract_features(batches=loader, module_name="global_pool", flatten_acts=True)
         return rows, labels_of(folder)
 
-    answer = measure_extraction(job, extract)
-    return {**answer, "threads": torch.get_num_threads()}
+    return measure_extraction(job, extract)
 
 
 if __name__ == "__main__":
