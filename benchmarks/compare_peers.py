@@ -51,8 +51,12 @@ def main() -> int:
     machine = describe_machine()
     print(machine, flush=True)
     bench = Bench(options)
-    for name in () if options.report else options.only:
-        COMPARISONS[name](bench)
+    try:
+        for name in () if options.report else options.only:
+            COMPARISONS[name](bench)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", flush=True)
+        return 130
     words, reached = judge(bench.rows)
     write_tables(bench.rows, options.out, machine, words)
     draw_figure(bench.rows, options.out / "peers.png", machine)
@@ -83,6 +87,8 @@ def _options() -> argparse.Namespace:
         setattr(options, name, getattr(options, name).resolve())
     if not options.photos.is_dir():
         parser.error(f"--photos: {options.photos} is no folder")
+    if not options.report and not any((options.env / "main").glob("*/python*")):
+        parser.error(f"--env: no peers in {options.env}; make them: benchmarks/peers/setup.sh {options.env}")
     if options.repeats < 1:
         parser.error("--repeats: at least 1")
     return options

@@ -2,6 +2,7 @@
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 from comparing.rows import Row, Rows
 from comparing.table import ORDER, TITLES
@@ -54,7 +55,7 @@ def _seconds(rows: list[Row]) -> list[float]:
     return [row.seconds for row in rows]
 
 
-def _draw_panel(axis: object, rows: Rows, name: str, case: str) -> None:
+def _draw_panel(axis: Any, rows: Rows, name: str, case: str) -> None:
     sides = _sides(rows, name, case)
     medians = [statistics.median(_seconds(each)) for each in sides.values()]
     places = range(len(sides))

@@ -45,8 +45,11 @@ class Rows:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "measurements.jsonl"
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        self._rows = [Row(**json.loads(line)) for line in lines]
+        text = self._file.read_text() if self._file.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # a killed process left half a line
+            self._file.write_text(whole)
+        self._rows = [Row(**json.loads(line)) for line in whole.splitlines()]
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows)

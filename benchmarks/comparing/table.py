@@ -18,7 +18,7 @@ TITLES = {
     "finetune": "Training all layers at equal settings, an epoch",
     "predict": "One photo, cold, from the start of the process to the answer",
     "train": "A classifier, from the photos to its test figures",
-    "settings": "fastai's settings, accuracy on test photos; choose by validation",
+    "settings": "The settings of fastai, accuracy on validation photos",
 }
 # What the others are compared with: the first of these that was measured.
 _REFERENCES = {

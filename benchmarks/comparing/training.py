@@ -181,7 +181,7 @@ def _fastai(
         repeat=repeat,
         seconds=done.wall,
         processor=done.processor,
-        accuracy=sum(right.values()) / len(right),
+        accuracy=done.answer["validation"] if comparison == "settings" else sum(right.values()) / len(right),
         load=done.load,
         details={key: done.answer[key] for key in ("training", "testing", "validation")},
         right=right,
