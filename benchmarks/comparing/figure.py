@@ -41,14 +41,13 @@ def draw_figure(rows: Rows, file: Path, machine: str) -> None:
 
 
 def _sides(rows: Rows, name: str, case: str) -> dict[str, list[Row]]:
-    """Own sides first, then the others from fast to slow."""
+    """Own sides as they were measured, first runs first; then the others from fast to slow."""
     found: dict[str, list[Row]] = {}
     for row in rows.of(name, case):
         found.setdefault(row.side, []).append(row)
-    order = sorted(
-        found, key=lambda side: (not side.startswith("headstart"), statistics.median(_seconds(found[side])))
-    )
-    return {side: found[side] for side in order}
+    own = [side for side in found if side.startswith("headstart")]
+    others = sorted(found.keys() - set(own), key=lambda side: statistics.median(_seconds(found[side])))
+    return {side: found[side] for side in (*own, *others)}
 
 
 def _seconds(rows: list[Row]) -> list[float]:

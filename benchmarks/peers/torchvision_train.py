@@ -36,7 +36,8 @@ def measure(job):
             path, name = job["train"][i]
             return transform(default_loader(path)), places[name]
 
-    loader = DataLoader(Photos(), batch_size=32, shuffle=True, num_workers=2, drop_last=True)
+    batch = min(32, len(job["train"]))
+    loader = DataLoader(Photos(), batch_size=batch, shuffle=True, num_workers=2, drop_last=True)
     network = lite0(job, num_classes=len(places)).train()
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4, weight_decay=0.05)
@@ -48,7 +49,7 @@ def measure(job):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        rates.append(len(loader) * 32 / (time.perf_counter() - start))
+        rates.append(len(loader) * batch / (time.perf_counter() - start))
     return {"rates": rates, "loss": loss.item()}
 
 
