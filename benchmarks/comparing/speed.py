@@ -13,7 +13,7 @@ from comparing.extraction import preprocess_of, save_weights
 from comparing.photos import divide, some_of
 from comparing.rows import Row
 
-_EPOCHS = 3
+_EPOCHS, _FEWEST = 3, 2  # the second for a look with --per-class
 _CASES = {"headstart": "lite0-bf16", "headstart, float32": "lite0"}
 
 
@@ -28,7 +28,7 @@ def compare_speed(bench: Bench) -> None:
         "classes": division.classes,
         "train": rows,
         "valid": rows[:1],  # fastai wants something to judge; what that takes is not counted
-        "epochs": _EPOCHS,
+        "epochs": _EPOCHS if bench.options.per_class is None else _FEWEST,
         "all": True,
         "flip": True,
         "seed": 0,
