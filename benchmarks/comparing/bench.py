@@ -102,6 +102,8 @@ class Bench:
             print(f"{words}: FAILED, {error}", flush=True)
             return
         for row in found:
+            if self.rows.has(row.comparison, row.case, row.side, row.repeat):
+                continue  # a killed process had kept some of a side's rows
             self.rows.add(row)
             accuracy = "" if row.accuracy is None else f", {row.accuracy:.1%} right"
             print(

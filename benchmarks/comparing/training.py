@@ -148,6 +148,7 @@ def _job(bench: Bench, division: Division, seed: int) -> dict[str, Any]:
         "test": division.test,
         "seed": seed,
         "export": None,
+        "validate": False,
     }
 
 
@@ -168,7 +169,8 @@ def _fastai(
     photos = _photos(bench, name)
     division = divide(photos, repeat)
     job = _job(bench, division, repeat) | {"task": "fine-tune", "settings": settings, "all": everything}
-    done = bench.peer("fastai_side", job | {"flip": name not in _NOT_FLIPPED})
+    job |= {"flip": name not in _NOT_FLIPPED, "validate": comparison == "settings"}
+    done = bench.peer("fastai_side", job)
     predicted: list[str] = done.answer["predicted"]
     right = {
         path: int(mine == true)

@@ -3,7 +3,7 @@
 `task` is
 
 - `fine-tune`: `fine_tune(5)` with fastai's defaults but for the job's settings; then all test images;
-- `epochs`: one frozen epoch, then epochs of all layers, for images a second;
+- `epochs`: epochs of the head alone, then of all layers, for images a second;
 - `predict`: the learner that an earlier `fine-tune` exported, on one photo.
 """
 
@@ -36,14 +36,14 @@ def fine_tune(job):
     built = time.perf_counter()
     learner.fine_tune(5)
     trained = time.perf_counter()
-    held_out = accuracy(learner, job["valid"])
+    held_out = accuracy(learner, job["valid"]) if job["validate"] else None
     judging = time.perf_counter()
     predicted = classes_of(learner, [path for path, _ in job["test"]])
     judged = time.perf_counter()
     if job["export"]:
         learner.export(Path(job["export"]).resolve())
     return {
-        "seconds": (judged - start) - (judging - trained),
+        "seconds": judged - start,
         "training": trained - built,
         "testing": judged - judging,
         "validation": held_out,
