@@ -152,11 +152,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.side == "plain":
         seconds, loss = _plain(CASES[name], photos, options)
     else:
-        seconds, loss = _headstart(CASES[name], photos, options)
+        seconds, loss = train_by_headstart(CASES[name], photos, options)
     return {"rates": [len(photos) / each for each in seconds], "loss": loss}
 
 
-def _headstart(case: Case, photos: list[Photo], options: argparse.Namespace) -> tuple[list[float], float]:
+def train_by_headstart(
+    case: Case, photos: list[Photo], options: argparse.Namespace
+) -> tuple[list[float], float]:
     import torch
 
     from headstart.backbones import load_backbone
