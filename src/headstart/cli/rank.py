@@ -1,0 +1,188 @@
+"""`headstart rank`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.markup import escape
+from rich.table import Table
+
+from headstart.cli.console import download_bar, extraction_bar, out, percent, print_whole, show_note
+from headstart.config import ExtractConfig
+from headstart.files import atomic_write, require_place_for
+
+if TYPE_CHECKING:
+    from headstart.study import RankedBackbone, Ranking
+
+_COLUMNS = ("backbone", "parameters", "features", "probe", "95 %", "kNN", "LogME", "ImageNet", "verdict")
+_KEYS = (
+    *("backbone", "parameters", "feature_values", "extracted", "feature_seconds", "estimate_seconds"),
+    *("probe_accuracy", "probe_low", "probe_high", "probe_log_loss", "knn_accuracy", "logme"),
+    *("imagenet_accuracy", "behind_first", "p", "within_noise_of_first", "left_out_because"),
+)
+_TITLES = {"probe": "probe accuracy", "knn": "kNN accuracy", "logme": "LogME"}
+
+
+def rank(
+    data: str,
+    /,
+    *,
+    backbones: str | None = None,
+    weights: list[str] | None = None,
+    sample: int = 1000,
+    by: Literal["probe", "knn", "logme"] = "probe",
+    out_path: Annotated[Path | None, Parameter(name="--out")] = None,
+    split: str = "auto",
+    group: str | None = None,
+    group_pattern: str | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["exact", "fast"] = "fast",
+    store: Path | None = None,
+) -> int:
+    """Rank backbones by what a sample of the training photos tells of each, without training any.
+
+    Each looks once at the sample; `train` finds these features in the store. Test photos are not looked at.
+
+    Args:
+        data: The photos, as `train` takes them.
+        backbones: Names with commas between them; by default all whose weights are on this machine.
+        weights: NAME=FILE for the backbone of that name; may be given several times.
+        sample: Training photos to look at: a stratified draw, of each class at least five (or all it has).
+        by: What to sort by: the probe's accuracy out of fold, that of nearest neighbours (knn), or logme.
+        out_path: Write the figures to this CSV file too.
+        split: How to divide the images, as `train` does.
+        group: Column of a table that says what belongs together.
+        group_pattern: Regular expression on file names whose first group says what belongs together.
+        size: Side of the networks' input in pixels; by default that of their weights.
+        seed: Seed of the split, the sample and the folds.
+        device: Where the networks run: auto, cpu, cuda or mps.
+        precision: exact computes in float32; fast in bfloat16 where that is near enough.
+        store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
+    """
+    from headstart.study import rank_backbones
+
+    if out_path is not None:
+        require_place_for(out_path)
+    config = ExtractConfig(
+        data,
+        split=split,
+        group=group,
+        group_pattern=group_pattern,
+        size=size,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    names = [name.strip() for name in (backbones or "").split(",") if name.strip()]
+    with download_bar() as downloads, extraction_bar() as bar:
+        ranking = rank_backbones(
+            config,
+            names,
+            weights=weights or (),
+            sample=sample,
+            by=by,
+            store=store,
+            progress=bar,
+            downloads=downloads,
+        )
+    _show(ranking, named=bool(names))
+    if out_path is not None:
+        atomic_write(out_path, _as_csv(ranking).encode())
+        out.print(f"written   {out_path}", markup=False)
+    return 0
+
+
+def _show(ranking: Ranking, *, named: bool) -> None:
+    """The table, and what it means in words."""
+    for problem in ranking.problems:
+        show_note(f"{problem.path}: {problem.reason}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in _COLUMNS:
+        left = title in ("backbone", "verdict")
+        table.add_column(title, justify="left" if left else "right", no_wrap=title != "verdict")
+    for place, each in enumerate(ranking.backbones):
+        table.add_row(*_row(each, ranking, is_first=not place))
+    for lost in ranking.left_out:
+        reason = escape(lost.reason.replace("\n", " "))
+        table.add_row(escape(lost.name), *[""] * (len(_COLUMNS) - 2), f"left out: {reason}")
+    print_whole(table)
+    groups = ", whole groups" if ranking.grouped else ""
+    out.print(
+        f"\nsample    {ranking.images:,} of {ranking.of:,} training images, {ranking.classes} classes; sorted by "
+        f"{_TITLES[ranking.by]}; accuracies by {ranking.folds}-fold cross-validation{groups}"
+    )
+    out.print(f"interval  {ranking.backbones[0].probe.interval.replace('test set', 'sample')}")
+    out.print(f"verdict   {_verdict(ranking)}", markup=False)
+    if not named:
+        out.print(
+            "These are the backbones whose weights are on this machine. Others: --backbones resnet50,convnext_tiny "
+            "(weights are fetched); `headstart backbones '*'` lists all."
+        )
+
+
+def _row(each: RankedBackbone, ranking: Ranking, *, is_first: bool) -> list[str]:
+    low, high = each.probe.accuracy_ci95
+    seconds = "stored" if not each.extracted else f"{each.feature_seconds:.1f} s"
+    if 0 < each.extracted < ranking.images:
+        seconds += f" for {each.extracted:,}"
+    return [
+        escape(each.name),
+        f"{each.parameters / 1e6:.1f} M",
+        seconds,
+        percent(each.probe.accuracy),
+        f"{100 * low:.1f} to {100 * high:.1f}",
+        percent(each.knn),
+        f"{each.logme:.3f}",
+        "" if each.imagenet is None else percent(each.imagenet),
+        "first" if is_first else _standing(each),
+    ]
+
+
+def _standing(each: RankedBackbone) -> str:
+    """Where a backbone stands to the first, by the probes' paired answers."""
+    if each.ties:
+        return "within noise of the first"
+    points = 100 * abs(each.behind)
+    return f"{points:.1f} points {'behind' if each.behind > 0 else 'ahead of'} the first (p {_p(each.p)})"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _verdict(ranking: Ranking) -> str:
+    """What to do, in a sentence or two."""
+    first, *others = ranking.backbones
+    if not others:
+        return f"{first.name} is the only one: nothing to compare it with."
+    begin = f"headstart train DATA --backbone {first.name}"
+    if not ranking.ties:
+        return f"{first.name} stands out from the {len(others)} other{'s' * (len(others) > 1)}. Next: {begin}"
+    small = min((first, *(each for each in others if each.ties)), key=lambda each: each.parameters)
+    tied = ", ".join(ranking.ties)
+    return f"{first.name}, and by this sample as good: {tied}; the smallest of these is {small.name}. Next: {begin}"
+
+
+def _as_csv(ranking: Ranking) -> str:
+    """A row for each backbone, those left out at the end."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _KEYS, restval="")
+    writer.writeheader()
+    for each in ranking.backbones:
+        low, high = each.probe.accuracy_ci95
+        values = (
+            *(each.name, each.parameters, each.width, each.extracted),
+            *(round(each.feature_seconds, 3), round(each.estimate_seconds, 3)),
+            *(each.probe.accuracy, low, high, each.probe.log_loss, each.knn, each.logme),
+            *("" if each.imagenet is None else each.imagenet, each.behind, each.p, each.ties),
+        )
+        writer.writerow(dict(zip(_KEYS, values, strict=False)))
+    for lost in ranking.left_out:
+        writer.writerow({"backbone": lost.name, "left_out_because": lost.reason.replace("\n", " ")})
+    return text.getvalue()
