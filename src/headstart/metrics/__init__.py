@@ -2,6 +2,7 @@
 
 from headstart.metrics.confusion import ClassScores, confusion_matrix, per_class_scores
 from headstart.metrics.intervals import GROUPED_INTERVAL, INTERVAL, cluster_interval, wilson_interval
+from headstart.metrics.learning import Extrapolation, extrapolate_curve
 from headstart.metrics.logme import logme
 from headstart.metrics.scores import Scores, calibration_error, score_predictions
 
@@ -9,10 +10,12 @@ __all__ = [
     "GROUPED_INTERVAL",
     "INTERVAL",
     "ClassScores",
+    "Extrapolation",
     "Scores",
     "calibration_error",
     "cluster_interval",
     "confusion_matrix",
+    "extrapolate_curve",
     "logme",
     "per_class_scores",
     "score_predictions",

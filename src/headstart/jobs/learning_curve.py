@@ -1,0 +1,208 @@
+"""The learning curve: how a probe's accuracy grows with the number of training images, and what more would bring."""
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.config import ExtractConfig
+from headstart.datasets import Problem
+from headstart.download import Progress as DownloadProgress
+from headstart.errors import ConfigError
+from headstart.features import FeatureStore, Progress
+from headstart.heads import default_strengths, fit_linear_path, fit_temperature
+from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of, load_backbone_of
+from headstart.jobs.sampling import deal_folds, training_sample
+from headstart.metrics import Extrapolation, extrapolate_curve
+from headstart.threads import one_thread
+
+SHARES: Final = (0.1, 0.16, 0.25, 0.4, 0.63, 1.0)
+"""Of the images that a fold leaves to train on; each is about 1.6 times the one before."""
+
+FACTORS: Final = (1.0, 2.0, 10.0)
+"""For how many times the training images there are the accuracy is foretold."""
+
+DEFAULT_REPEATS: Final = 5
+DEFAULT_MOST: Final = 5000
+
+_STRENGTHS: Final = 12
+# Below so many values a fit takes less time than its threads need to meet.
+_ONE_THREAD_VALUES: Final = 2_000_000
+
+Steps = Callable[[int, int], object]
+"""Told how many of how many fits are done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningCurve:
+    """Accuracies of probes that were trained on more and more images, judged on images they had not seen.
+
+    Attributes:
+        backbone: its name.
+        sizes: (S,) mean number of training images of each point.
+        accuracies: (R, S) of each repeat, 0 to 1.
+        images: n, how many images took part; all that are given to train and validation, or a sample of these.
+        classes: how many classes.
+        folds: of the cross-validation.
+        grouped: whether groups were kept whole.
+        extrapolation: at `FACTORS` times n; None where there are too few points for it.
+        extracted: how many forward passes were made.
+        problems: what could not be read.
+    """
+
+    backbone: str
+    sizes: NDArray[np.float64]
+    accuracies: NDArray[np.float64]
+    images: int
+    classes: int
+    folds: int
+    grouped: bool
+    extrapolation: Extrapolation | None
+    extracted: int
+    problems: tuple[Problem, ...]
+
+
+def learning_curve(
+    config: ExtractConfig,
+    *,
+    repeats: int = DEFAULT_REPEATS,
+    most: int = DEFAULT_MOST,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    steps: Steps | None = None,
+    downloads: DownloadProgress | None = None,
+) -> LearningCurve:
+    """Probe with 10 to 100 % of the training images, and foretell what more of them would bring.
+
+    Training and validation images are dealt into folds; each fold is judged by probes on growing parts of the
+    others, each part holding the one before and its share of every class. The strength of each probe is chosen on
+    other folds than the one it is judged on. All of it is repeated with other folds and parts. Test is not looked at.
+
+    Args:
+        config: the photos, the network and its layer.
+        repeats: how often, at least 2.
+        most: of more images than this a stratified sample takes part.
+        store: folder of the feature store; by default the user's own.
+        progress: told how far the extraction is, in images.
+        steps: told how far the fits are.
+        downloads: told how far the download of a data set is, in bytes.
+
+    Raises:
+        ConfigError: a number cannot be used.
+        DataError: the photos cannot be used, or a class has a single image.
+        BackboneError: there is no such backbone or layer.
+        StoreError: the store cannot be used.
+    """
+    if repeats < 2 or most < 10:
+        raise ConfigError(
+            f"Got {repeats} repeats and at most {most} images; expected at least 2 repeats and 10 images."
+        )
+    backbone = load_backbone_of(config)
+    divide = training_sample(config, most, validation=True)
+    take = extract_layer_of(config, backbone, store=FeatureStore(store), progress=progress)
+    images = divide_and_extract(list_images_of(config, store, downloads), divide, take)
+    dataset = images.dataset
+    features = torch.from_numpy(images.features.load()).flatten(start_dim=1)
+    labels, groups = dataset.labels().astype(np.int64), dataset.groups()
+    runs = []
+    with one_thread() if features.numel() < _ONE_THREAD_VALUES else nullcontext():
+        for repeat in range(repeats):
+            folds, count = deal_folds(dataset, config.seed + repeat)
+            draw = _Draw(
+                features=features, labels=labels, folds=folds, seed=config.seed + repeat, groups=groups
+            )
+            for place, share in enumerate(SHARES):
+                runs.append(draw.judge(share))
+                if steps is not None:
+                    steps(repeat * len(SHARES) + place + 1, repeats * len(SHARES))
+    sizes = np.array([run.size for run in runs]).reshape(repeats, -1).mean(axis=0)
+    right = np.array([run.right for run in runs]).reshape(repeats, len(SHARES), -1)
+    kept = np.append(np.diff(sizes) > 0, True)  # of few images several shares may be the same ones
+    sizes, right = sizes[kept], right[:, kept]
+    return LearningCurve(
+        backbone=config.backbone,
+        sizes=sizes,
+        accuracies=right.mean(axis=2),
+        images=len(dataset),
+        classes=len(np.unique(labels)),
+        folds=count,
+        grouped=groups is not None,
+        extrapolation=extrapolate_curve(
+            sizes, right, targets=len(dataset) * np.array(FACTORS), groups=groups, seed=config.seed
+        ),
+        extracted=images.extracted,
+        problems=images.problems,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """Probes on a share of the images.
+
+    Attributes:
+        size: mean number of training images.
+        right: (n,) whether each image was classified right by the probe that had not seen its fold.
+    """
+
+    size: float
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draw:
+    """One repeat: features (n, D), labels (n,), folds (n,), groups (n,) or None, and an order of the images."""
+
+    features: torch.Tensor
+    labels: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    seed: int
+    groups: NDArray[np.int64] | None
+
+    def judge(self, share: float) -> _Judged:
+        """Fit probes without each fold, on a share of the rest, and judge them on the fold."""
+        n_classes = int(self.labels.max()) + 1
+        strengths = default_strengths(_STRENGTHS)
+        logits = torch.empty(_STRENGTHS, len(self.labels), n_classes)
+        sizes = []
+        for fold in np.unique(self.folds):
+            rows = self._part(np.flatnonzero(self.folds != fold), share)
+            path = fit_linear_path(
+                self.features[rows],
+                torch.from_numpy(self.labels[rows]),
+                n_classes=n_classes,
+                strengths=strengths,
+            )
+            held_out = torch.from_numpy(np.flatnonzero(self.folds == fold))
+            logits[:, held_out] = path.logits(self.features[held_out])
+            sizes.append(len(rows))
+        return _Judged(size=float(np.mean(sizes)), right=self._choose(logits) == self.labels)
+
+    def _part(self, rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+        """The first images of each class, at least one; whole groups come one after the other."""
+        rng = np.random.default_rng(self.seed)
+        ties = rng.permutation(len(self.labels))
+        order = ties if self.groups is None else rng.permutation(int(self.groups.max()) + 1)[self.groups]
+        ordered = rows[np.lexsort((ties[rows], order[rows], self.labels[rows]))]
+        labels = self.labels[ordered]
+        counts = np.bincount(labels)
+        rank = np.arange(len(ordered)) - (np.cumsum(counts) - counts)[labels]
+        part: NDArray[np.int64] = ordered[rank < np.maximum(1, np.round(share * counts))[labels]]
+        return part
+
+    def _choose(self, logits: torch.Tensor) -> NDArray[np.int64]:
+        """What is said of each image, (n,), at the strength that is best for the other folds: logits are (S, n, K)."""
+        truth, folds = torch.from_numpy(self.labels), torch.from_numpy(self.folds)
+        present = torch.zeros(logits.shape[2], dtype=torch.bool)
+        present[truth] = True
+        logits, truth = logits[:, :, present], (torch.cumsum(present, dim=0) - 1)[truth]
+        said = torch.empty_like(truth)
+        for fold in folds.unique():
+            others = folds != fold
+            losses = [fit_temperature(each[others], truth[others])[1] for each in logits]
+            said[~others] = logits[int(np.argmin(losses)), ~others].argmax(dim=1)
+        return np.flatnonzero(present.numpy())[said.numpy()]
