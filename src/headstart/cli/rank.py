@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -90,15 +92,16 @@ def rank(
             store=store,
             progress=bar,
             downloads=downloads,
+            begin=bar.name,
         )
-    _show(ranking, named=bool(names))
+    _show(ranking, data, weights or (), named=bool(names))
     if out_path is not None:
         atomic_write(out_path, _as_csv(ranking).encode())
         out.print(f"written   {out_path}", markup=False)
     return 0
 
 
-def _show(ranking: Ranking, *, named: bool) -> None:
+def _show(ranking: Ranking, data: str, weights: Sequence[str], *, named: bool) -> None:
     """The table, and what it means in words."""
     for problem in ranking.problems:
         show_note(f"{problem.path}: {problem.reason}")
@@ -109,16 +112,21 @@ def _show(ranking: Ranking, *, named: bool) -> None:
     for place, each in enumerate(ranking.backbones):
         table.add_row(*_row(each, ranking, is_first=not place))
     for lost in ranking.left_out:
-        reason = escape(lost.reason.replace("\n", " "))
-        table.add_row(escape(lost.name), *[""] * (len(_COLUMNS) - 2), f"left out: {reason}")
+        table.add_row(escape(lost.name), *[""] * (len(_COLUMNS) - 2), "left out, because ...")
     print_whole(table)
+    for lost in ranking.left_out:
+        reason = lost.reason.replace("\n", " ")
+        out.print(f"... {lost.name}: {reason}", markup=False)
     groups = ", whole groups" if ranking.grouped else ""
     out.print(
         f"\nsample    {ranking.images:,} of {ranking.of:,} training images, {ranking.classes} classes; sorted by "
         f"{_TITLES[ranking.by]}; accuracies by {ranking.folds}-fold cross-validation{groups}"
     )
     out.print(f"interval  {ranking.backbones[0].probe.interval.replace('test set', 'sample')}")
-    out.print(f"verdict   {_verdict(ranking)}", markup=False)
+    for word, sentence in zip(
+        ("verdict", "next"), (_verdict(ranking), _next(ranking, data, weights)), strict=True
+    ):
+        out.print(f"{word:10}{sentence}", markup=False)
     if not named:
         out.print(
             "These are the backbones whose weights are on this machine. Others: --backbones resnet50,convnext_tiny "
@@ -157,16 +165,25 @@ def _p(p: float) -> str:
 
 
 def _verdict(ranking: Ranking) -> str:
-    """What to do, in a sentence or two."""
+    """What the sample tells of the first, in a sentence."""
     first, *others = ranking.backbones
     if not others:
-        return f"{first.name} is the only one: nothing to compare it with."
-    begin = f"headstart train DATA --backbone {first.name}"
+        return f"{first.name} is the only one: there is nothing to compare it with."
     if not ranking.ties:
-        return f"{first.name} stands out from the {len(others)} other{'s' * (len(others) > 1)}. Next: {begin}"
-    small = min((first, *(each for each in others if each.ties)), key=lambda each: each.parameters)
-    tied = ", ".join(ranking.ties)
-    return f"{first.name}, and by this sample as good: {tied}; the smallest of these is {small.name}. Next: {begin}"
+        return f"{first.name} stands out from the {'other' if len(others) == 1 else f'{len(others)} others'}."
+    tied = [each for each in others if each.ties]
+    more = ", though a larger --sample may" if ranking.images < ranking.of else ""
+    small = min((first, *tied), key=lambda each: each.parameters)
+    smallest = "" if small is first else f" Of these {small.name} is the smallest."
+    return f"These photos do not tell {first.name} from {', '.join(ranking.ties)}{more}.{smallest}"
+
+
+def _next(ranking: Ranking, data: str, weights: Sequence[str]) -> str:
+    """The command that trains on the first."""
+    name = ranking.backbones[0].name
+    own = [text for text in weights if text.startswith(f"{name}=")] or [t for t in weights if "=" not in t]
+    words = ["headstart", "train", data, "--backbone", name, *(["--weights", own[0]] if own else [])]
+    return shlex.join(words)
 
 
 def _as_csv(ranking: Ranking) -> str:

@@ -1,9 +1,10 @@
 """The learning curve: how a probe's accuracy grows with the number of training images, and what more would bring."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -16,10 +17,21 @@ from headstart.download import Progress as DownloadProgress
 from headstart.errors import ConfigError
 from headstart.features import FeatureStore, Progress
 from headstart.heads import default_strengths, fit_linear_path, fit_temperature
-from headstart.jobs.images import divide_and_extract, extract_layer_of, list_images_of, load_backbone_of
+from headstart.jobs.images import (
+    DividedImages,
+    divide_and_extract,
+    extract_layer_of,
+    list_images_of,
+    load_backbone_of,
+)
 from headstart.jobs.sampling import deal_folds, training_sample
 from headstart.metrics import Extrapolation, extrapolate_curve
 from headstart.threads import one_thread
+
+_WHAT_IT_MEANS: Final = (
+    "The ranges hold 95 % of the power laws through resampled images. All of it is for probes and for photos like "
+    "these; fine-tuning has a curve of its own."
+)
 
 SHARES: Final = (0.1, 0.16, 0.25, 0.4, 0.63, 1.0)
 """Of the images that a fold leaves to train on; each is about 1.6 times the one before."""
@@ -31,6 +43,9 @@ DEFAULT_REPEATS: Final = 5
 DEFAULT_MOST: Final = 5000
 
 _STRENGTHS: Final = 12
+_BAND_POINTS: Final = 60
+_FLAT: Final = 0.01  # a gain that nobody would collect as many photos again for
+_WIDEST: Final = 0.15
 # Below so many values a fit takes less time than its threads need to meet.
 _ONE_THREAD_VALUES: Final = 2_000_000
 
@@ -50,7 +65,8 @@ class LearningCurve:
         classes: how many classes.
         folds: of the cross-validation.
         grouped: whether groups were kept whole.
-        extrapolation: at `FACTORS` times n; None where there are too few points for it.
+        extrapolation: at n, twice and ten times n; None where there are too few points for it.
+        band: the same from the first point to the last of these, for a picture.
         extracted: how many forward passes were made.
         problems: what could not be read.
     """
@@ -63,8 +79,47 @@ class LearningCurve:
     folds: int
     grouped: bool
     extrapolation: Extrapolation | None
+    band: Extrapolation | None
     extracted: int
     problems: tuple[Problem, ...]
+
+    @property
+    def targets(self) -> tuple[float, ...]:
+        """For which numbers of training images the accuracy is foretold; the first is what there is now."""
+        return tuple(factor * self.images for factor in FACTORS)
+
+    def words(self) -> list[str]:
+        """What the curve says, a sentence each; with a warning where that is not worth much."""
+        found, n = self.extrapolation, f"{self.images:,} images"
+        if found is None:
+            points = f"{len(self.sizes)} different point{'s' * (len(self.sizes) > 1)}"
+            words = f"Of {n} in {self.classes} classes a curve has {points}, too few to tell what more would bring."
+            return [f"{words} Ask again with about ten of each class."]
+        return [
+            f"With all {n} expect {_about(found, 0)}, with twice as many {_about(found, 1)},",
+            f"with ten times as many {_about(found, 2)}, which is far beyond what was measured.",
+            _worth(found),
+            _WHAT_IT_MEANS,
+        ]
+
+
+def _about(found: Extrapolation, place: int) -> str:
+    """`91.4 % (89 to 94)`."""
+    low, high = 100 * found.low[place], 100 * found.high[place]
+    return f"{100 * found.expected[place]:.1f} % ({low:.0f} to {high:.0f})"
+
+
+def _worth(found: Extrapolation) -> str:
+    """What twice as many images are worth, or why that cannot be said."""
+    gain = found.expected[1] - found.expected[0]
+    if found.high[1] - found.low[1] > _WIDEST:
+        return "These ranges are too wide to plan by: there are too few images for an extrapolation."
+    if gain < _FLAT:
+        return (
+            f"The curve is flat: twice as many photos of the same kind would bring about {100 * gain:.1f} points. "
+            "Photos of what is mistaken, another backbone or fine-tuning may bring more."
+        )
+    return f"Twice as many photos of the same kind are worth about {100 * gain:.1f} points."
 
 
 def learning_curve(
@@ -106,24 +161,34 @@ def learning_curve(
     divide = training_sample(config, most, validation=True)
     take = extract_layer_of(config, backbone, store=FeatureStore(store), progress=progress)
     images = divide_and_extract(list_images_of(config, store, downloads), divide, take)
+    return _measure(images, config, repeats, steps)
+
+
+def _measure(
+    images: DividedImages, config: ExtractConfig, repeats: int, steps: Steps | None
+) -> LearningCurve:
+    """The curve of images with stored features."""
     dataset = images.dataset
     features = torch.from_numpy(images.features.load()).flatten(start_dim=1)
     labels, groups = dataset.labels().astype(np.int64), dataset.groups()
-    runs = []
+    judged: list[_Judged] = []
     with one_thread() if features.numel() < _ONE_THREAD_VALUES else nullcontext():
-        for repeat in range(repeats):
-            folds, count = deal_folds(dataset, config.seed + repeat)
-            draw = _Draw(
-                features=features, labels=labels, folds=folds, seed=config.seed + repeat, groups=groups
-            )
-            for place, share in enumerate(SHARES):
-                runs.append(draw.judge(share))
-                if steps is not None:
-                    steps(repeat * len(SHARES) + place + 1, repeats * len(SHARES))
-    sizes = np.array([run.size for run in runs]).reshape(repeats, -1).mean(axis=0)
-    right = np.array([run.right for run in runs]).reshape(repeats, len(SHARES), -1)
-    kept = np.append(np.diff(sizes) > 0, True)  # of few images several shares may be the same ones
-    sizes, right = sizes[kept], right[:, kept]
+        for repeat, share in product(range(repeats), SHARES):
+            seed = config.seed + repeat
+            folds, count = deal_folds(dataset, seed)
+            draw = _Draw(features=features, labels=labels, folds=folds, seed=seed, groups=groups)
+            judged.append(draw.judge(share))
+            if steps is not None:
+                steps(len(judged), repeats * len(SHARES))
+    sizes, right = _without_repetition(judged, repeats)
+    targets = len(dataset) * np.array(FACTORS)
+    found = extrapolate_curve(
+        sizes,
+        right,
+        targets=np.append(targets, np.geomspace(sizes[0], targets[-1], _BAND_POINTS)),
+        groups=groups,
+        seed=config.seed,
+    )
     return LearningCurve(
         backbone=config.backbone,
         sizes=sizes,
@@ -132,12 +197,21 @@ def learning_curve(
         classes=len(np.unique(labels)),
         folds=count,
         grouped=groups is not None,
-        extrapolation=extrapolate_curve(
-            sizes, right, targets=len(dataset) * np.array(FACTORS), groups=groups, seed=config.seed
-        ),
+        extrapolation=None if found is None else found.part(slice(len(FACTORS))),
+        band=None if found is None else found.part(slice(len(FACTORS), None)),
         extracted=images.extracted,
         problems=images.problems,
     )
+
+
+def _without_repetition(
+    judged: Sequence["_Judged"], repeats: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Sizes (S,) and what was right (R, S, n), without shares that are the same images as the next larger one."""
+    sizes = np.array([each.size for each in judged]).reshape(repeats, -1).mean(axis=0)
+    right = np.array([each.right for each in judged]).reshape(repeats, len(sizes), -1)
+    kept = np.append(np.diff(sizes) > 0, True)
+    return sizes[kept], right[:, kept]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +275,9 @@ class _Draw:
         present[truth] = True
         logits, truth = logits[:, :, present], (torch.cumsum(present, dim=0) - 1)[truth]
         said = torch.empty_like(truth)
-        for fold in folds.unique():
-            others = folds != fold
+        for fold in np.unique(self.folds):
+            others = folds != int(fold)
             losses = [fit_temperature(each[others], truth[others])[1] for each in logits]
             said[~others] = logits[int(np.argmin(losses)), ~others].argmax(dim=1)
-        return np.flatnonzero(present.numpy())[said.numpy()]
+        chosen: NDArray[np.int64] = np.flatnonzero(present.numpy())[said.numpy()]
+        return chosen

@@ -31,6 +31,15 @@ class Extrapolation:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
+    def part(self, which: slice) -> "Extrapolation":
+        """Some of the targets."""
+        return Extrapolation(
+            targets=self.targets[which],
+            expected=self.expected[which],
+            low=self.low[which],
+            high=self.high[which],
+        )
+
 
 def extrapolate_curve(
     sizes: NDArray[np.float64],

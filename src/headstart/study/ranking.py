@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import permutation_test
 
-from headstart.backbones import imagenet_accuracy, list_backbones, parse_weights
+from headstart.backbones import find_card, imagenet_accuracy, list_backbones, parse_weights
 from headstart.config import ExtractConfig
 from headstart.datasets import ImageDataset, Problem
 from headstart.download import Progress as DownloadProgress
@@ -162,7 +162,7 @@ def rank_backbones(
     Raises:
         ConfigError: a number cannot be used, or a backbone is named twice.
         DataError: the photos cannot be used, or a class has a single training image.
-        BackboneError: none of the backbones can be had, or `weights` names another one.
+        BackboneError: there is no backbone of a name, none can be had, or `weights` names another one.
         StoreError: the store cannot be used.
     """
     names = _choose(backbones, sample)
@@ -198,7 +198,9 @@ def rank_backbones(
 
 
 def _choose(backbones: Sequence[str], sample: int) -> list[str]:
-    """The names to rank; all faults of what was asked for in one error."""
+    """The names to rank, once nothing is wrong with what was asked for."""
+    for name in backbones:
+        find_card(name)  # a mistyped name is told of before anything is computed
     faults = [f"{name} is named twice" for name in dict.fromkeys(backbones) if backbones.count(name) > 1]
     if sample < 2:
         faults.append(f"sample is {sample}; expected at least 2 images")
