@@ -20,18 +20,22 @@ import importlib
 import itertools
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from figures import describe_machine
 from networks import NETWORKS, Network, weights_of
+from numpy.typing import NDArray
 from safetensors.torch import save_file
+from scipy.stats import kendalltau, spearmanr
 
-from headstart.config import TrainConfig
+from headstart.config import ExtractConfig, TrainConfig
 from headstart.jobs import train
+from headstart.study import rank_backbones
 
 SETS = ("cifar10", "scenes", "gtsrb", "pets", "flowers", "hymenoptera")
 # Kept small, so that all of it is an hour or two on two cores.
@@ -42,6 +46,18 @@ _SIZE = {"pets": 160, "flowers": 160, "hymenoptera": 160}
 _FIXED: Mapping[str, Any] = {"resize": "crop", "runtime": "torch-float32", "interpolate": "no"}
 _NOT_MIRRORED = ("gtsrb",)
 _LITE = ("efficientnet_lite1", "efficientnet_lite2")
+# Top-1 accuracy as published for these networks: by the authors of EfficientNet-Lite and of TensorFlow's MobileNets
+# (quantised ones), by torchvision for SqueezeNet 1.1, and in the paper on SqueezeNet for 1.0.
+_IMAGENET = {
+    "efficientnet_lite0": 0.751,
+    "efficientnet_lite1": 0.767,
+    "efficientnet_lite2": 0.776,
+    "squeezenet1_0": 0.575,
+    "squeezenet1_1": 0.582,
+    "mobilenetv1": 0.697,
+    "mobilenetv2": 0.708,
+}
+_ESTIMATORS = ("probe accuracy", "probe log loss", "kNN", "LogME", "ImageNet")
 _COLUMNS = ("set", "network", "seed", "epochs", "kept", "test", "n", "seconds")
 _Key = tuple[str, str, int]
 
@@ -51,7 +67,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     print(describe_machine(), flush=True)
     networks = _networks(options.weights, options.out)
-    _train_all(networks, options)
+    if options.step == "train":
+        _train_all(networks, options)
+    else:
+        _judge_all(networks, options)
 
 
 def _options() -> argparse.Namespace:
@@ -64,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--sample", type=int, default=1000, help="of judge")
     parser.add_argument("--epochs", type=int, default=3)
     return parser.parse_args()
 
@@ -135,6 +155,78 @@ def _train_all(networks: Mapping[str, tuple[str, str]], options: argparse.Namesp
         )
         _append(file, row)
         print(f"{data}, {name}, seed {seed}: {test['accuracy']:.1%} of {test['n']}, {seconds} s", flush=True)
+
+
+def _judge_all(networks: Mapping[str, tuple[str, str]], options: argparse.Namespace) -> None:
+    """Estimates of each set whose networks have all been trained, and how they agree with the truth."""
+    made = _read_truth(options.out / "true.csv")
+    tables: dict[str, dict[str, tuple[float, float]]] = {}
+    seconds: list[float] = []
+    for data in options.sets:
+        seeds = [seed for seed in options.seeds if all((data, name, seed) in made for name in networks)]
+        if not seeds:
+            done = sum((data, name, seed) in made for name in networks for seed in options.seeds)
+            print(f"{data}: left out, {done} of its trainings are made and no seed is complete", flush=True)
+            continue
+        truth = np.array([np.mean([made[data, name, seed] for seed in seeds]) for name in networks])
+        estimates, took = _estimate(data, networks, options)
+        seconds += took
+        _print_set(data, networks, truth, estimates, seeds)
+        tables[data] = {name: _agreement(values, truth) for name, values in estimates.items()}
+    print(f"\n| set | {' | '.join(_ESTIMATORS)} |\n|---|{'---|' * len(_ESTIMATORS)}")
+    for data, found in tables.items():
+        print(f"| {data} | {' | '.join('{:.2f}, {:.2f}'.format(*found[name]) for name in _ESTIMATORS)} |")
+    means = {name: np.mean([found[name] for found in tables.values()], axis=0) for name in _ESTIMATORS}
+    print(f"| mean | {' | '.join('{:.3f}, {:.3f}'.format(*means[name]) for name in _ESTIMATORS)} |")
+    print(
+        "\nIn each cell Kendall's tau-b and Spearman's rho with the test accuracy of lp-ft, over the networks."
+    )
+    print(f"An estimate took {np.median(seconds):.2f} s beside the features (median; all three of rank's).")
+
+
+def _estimate(
+    data: str, networks: Mapping[str, tuple[str, str]], options: argparse.Namespace
+) -> tuple[dict[str, NDArray[np.float64]], list[float]]:
+    """Each estimator's numbers, a higher one for a more promising network, in the order of the networks."""
+    ranking = rank_backbones(
+        ExtractConfig(str(options.data / data), per_class=_PER_CLASS.get(data)),
+        [backbone for backbone, _ in networks.values()],
+        weights=[f"{backbone}={weights}" for backbone, weights in networks.values()],
+        sample=options.sample,
+        store=options.out / "store",
+    )
+    found = {each.name: each for each in ranking.backbones}
+    judged = [found[backbone] for backbone, _ in networks.values()]
+    columns = {
+        "probe accuracy": [each.probe.accuracy for each in judged],
+        "probe log loss": [-each.probe.log_loss for each in judged],
+        "kNN": [each.knn for each in judged],
+        "LogME": [each.logme for each in judged],
+        "ImageNet": [_IMAGENET[name] for name in networks],
+    }
+    return {name: np.array(column) for name, column in columns.items()}, [
+        each.estimate_seconds for each in judged
+    ]
+
+
+def _agreement(estimates: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[float, float]:
+    """Kendall's tau-b and Spearman's rho; 0 where all estimates are the same."""
+    if len(set(estimates.tolist())) == 1:
+        return 0.0, 0.0
+    return float(kendalltau(estimates, truth).statistic), float(spearmanr(estimates, truth).statistic)
+
+
+def _print_set(
+    data: str,
+    networks: Mapping[str, tuple[str, str]],
+    truth: NDArray[np.float64],
+    estimates: Mapping[str, NDArray[np.float64]],
+    seeds: Sequence[int],
+) -> None:
+    print(f"\n{data}, lp-ft over seeds {', '.join(map(str, seeds))}, best first:")
+    for place in np.argsort(-truth, kind="stable"):
+        numbers = ", ".join(f"{name} {abs(values[place]):.3f}" for name, values in estimates.items())
+        print(f"  {list(networks)[place]:20} {truth[place]:.3f}; {numbers}")
 
 
 def _append(file: Path, row: tuple[object, ...]) -> None:
