@@ -1,11 +1,11 @@
 """Whether learning curves foretell what more photos bring: from a part of each set to what all of it reaches.
 
-    python benchmarks/learning_curves.py --data DIR [--sets flowers scenes] [--seeds 0 1] [--backbone NAME] [--store DIR]
+    python benchmarks/learning_curves.py --data DIR [--sets flowers scenes] [--seeds 0 1] [--backbone NAME]
 
-For each set, seed and share, `learning_curve` sees that share of the images of each class, and says what to expect of as
-many training images as the folds of the whole set have (2 and 4 times as many as it saw). Beside it stands what
-the curve of the whole set reaches there, which is judged on the same kind of photos, not on the same ones. Prints each,
-how far off they are on average, and how often the range held the truth.
+For each set, seed and share, `learning_curve` sees that share of the images of each class, and says what to expect of
+as many training images as the folds of the whole set have (2 and 4 times as many as it saw). Beside it stands what the
+curve of the whole set reaches there, which is judged on the same kind of photos, not on the same ones. Prints each, how
+far off they are on average, and how often the range held the truth.
 """
 
 import argparse

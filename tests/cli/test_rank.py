@@ -47,7 +47,18 @@ def test_rank_shows_a_table_a_verdict_and_what_is_next(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "ranking.csv"
-    arguments = ["rank", photos, "--backbones", "one, gone,two", "--weights", "one=none", "--out", file]
+    arguments = [
+        "rank",
+        photos,
+        "--backbones",
+        "one, gone,two",
+        "--weights",
+        "one=none",
+        "--out",
+        file,
+        "--seed",
+        "3",
+    ]
     assert main([str(argument) for argument in arguments]) == 0
 
     out = capsys.readouterr().out
@@ -55,7 +66,7 @@ def test_rank_shows_a_table_a_verdict_and_what_is_next(
     assert "two" in out
     assert "within noise of the first" in out  # the two are the same network
     assert "These photos do not tell one from two." in out
-    assert f"next      headstart train '{photos}' --backbone one --weights one=none" in out
+    assert f"next      headstart train '{photos}' --backbone one --weights one=none --seed 3" in out
     assert "whose weights are on this machine" not in out
     with file.open(newline="") as opened:
         rows = list(csv.DictReader(opened))

@@ -19,7 +19,7 @@ from headstart.cli.console import (
     show_note,
     steps_bar,
 )
-from headstart.config import ExtractConfig
+from headstart.config import DEFAULT_MOST, DEFAULT_REPEATS, ExtractConfig
 from headstart.errors import DataError
 from headstart.files import atomic_write
 
@@ -33,8 +33,8 @@ def learning_curve(
     options: Annotated[ExtractConfig, Parameter(name="*")],
     *,
     out_folder: Annotated[Path | None, Parameter(name="--out")] = None,
-    repeats: int = 5,
-    most: int = 5000,
+    repeats: int = DEFAULT_REPEATS,
+    most: int = DEFAULT_MOST,
     store: Path | None = None,
 ) -> int:
     """How many more photos? Probe with 10 to 100 % of them, and foretell what twice and ten times as many would bring.

@@ -6,6 +6,7 @@ import csv
 import io
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from headstart.cli.console import download_bar, extraction_bar, out, percent, print_whole, show_note
-from headstart.config import ExtractConfig
+from headstart.config import DEFAULT_ESTIMATOR, DEFAULT_SAMPLE, Estimator, ExtractConfig
 from headstart.files import atomic_write, require_place_for
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def rank(
     data: str,
     /,
     *,
-    backbones: str | None = None,
-    weights: list[str] | None = None,
-    sample: int = 1000,
-    by: Literal["probe", "knn", "logme"] = "probe",
+    backbones: Annotated[str | None, Parameter(name=("--backbones", "--backbone"))] = None,
+    weights: Annotated[list[str] | None, Parameter(negative="")] = None,
+    sample: int = DEFAULT_SAMPLE,
+    by: Estimator = DEFAULT_ESTIMATOR,
     out_path: Annotated[Path | None, Parameter(name="--out")] = None,
     split: str = "auto",
     group: str | None = None,
@@ -94,14 +95,14 @@ def rank(
             downloads=downloads,
             begin=bar.name,
         )
-    _show(ranking, data, weights or (), named=bool(names))
+    _show(ranking, config, weights or (), named=bool(names))
     if out_path is not None:
         atomic_write(out_path, _as_csv(ranking).encode())
         out.print(f"written   {out_path}", markup=False)
     return 0
 
 
-def _show(ranking: Ranking, data: str, weights: Sequence[str], *, named: bool) -> None:
+def _show(ranking: Ranking, config: ExtractConfig, weights: Sequence[str], *, named: bool) -> None:
     """The table, and what it means in words."""
     for problem in ranking.problems:
         show_note(f"{problem.path}: {problem.reason}")
@@ -124,7 +125,7 @@ def _show(ranking: Ranking, data: str, weights: Sequence[str], *, named: bool) -
     )
     out.print(f"interval  {ranking.backbones[0].probe.interval.replace('test set', 'sample')}")
     for word, sentence in zip(
-        ("verdict", "next"), (_verdict(ranking), _next(ranking, data, weights)), strict=True
+        ("verdict", "next"), (_verdict(ranking), _next(ranking, config, weights)), strict=True
     ):
         out.print(f"{word:10}{sentence}", markup=False)
     if not named:
@@ -178,11 +179,17 @@ def _verdict(ranking: Ranking) -> str:
     return f"These photos do not tell {first.name} from {', '.join(ranking.ties)}{more}.{smallest}"
 
 
-def _next(ranking: Ranking, data: str, weights: Sequence[str]) -> str:
-    """The command that trains on the first."""
+def _next(ranking: Ranking, config: ExtractConfig, weights: Sequence[str]) -> str:
+    """The command that trains on the first, with the options that were given here."""
     name = ranking.backbones[0].name
+    words = ["headstart", "train", config.data, "--backbone", name]
     own = [text for text in weights if text.startswith(f"{name}=")] or [t for t in weights if "=" not in t]
-    words = ["headstart", "train", data, "--backbone", name, *(["--weights", own[0]] if own else [])]
+    if own:
+        words += ["--weights", own[0]]
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.name not in ("data", "backbone", "weights") and value != option.default:
+            words += [f"--{option.name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from headstart.config import ExtractConfig
+from headstart.config import DEFAULT_MOST, DEFAULT_REPEATS, ExtractConfig
 from headstart.datasets import Problem
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import ConfigError
@@ -39,9 +39,6 @@ SHARES: Final = (0.1, 0.16, 0.25, 0.4, 0.63, 1.0)
 
 FACTORS: Final = (1.0, 2.0, 10.0)
 """For how many times the training images there are the accuracy is foretold."""
-
-DEFAULT_REPEATS: Final = 5
-DEFAULT_MOST: Final = 5000
 
 # Strengths of the probes, strongest first: of six data sets the best lay between 4e-5 and 0.4 (`default_strengths`).
 _STRENGTHS: Final = torch.logspace(0, -5, 9, dtype=torch.float64)

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import permutation_test
 
 from headstart.backbones import find_card, imagenet_accuracy, list_backbones, parse_weights
-from headstart.config import ExtractConfig
+from headstart.config import DEFAULT_ESTIMATOR, DEFAULT_SAMPLE, Estimator, ExtractConfig
 from headstart.datasets import ImageDataset, Problem
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import BackboneError, ConfigError, DataError
@@ -32,10 +32,6 @@ from headstart.jobs.images import (
 from headstart.jobs.sampling import deal_folds, training_sample
 from headstart.metrics import Scores, logme, score_predictions
 from headstart.training import fit_head
-
-Estimator = Literal["probe", "knn", "logme"]
-DEFAULT_ESTIMATOR: Final[Estimator] = "probe"
-DEFAULT_SAMPLE: Final = 1000
 
 _RESAMPLES: Final = 9999
 _SURE: Final = 0.05
