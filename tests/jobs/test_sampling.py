@@ -74,17 +74,27 @@ def test_folds_hold_out_every_class_and_whole_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "words"),
+    ("dataset", "kept", "what"),
     [
-        (images({"a": 9, "b": 1}), "single training image of 'b'"),
-        (images({"a": 9, "b": 9}, groups=1), "single group of training images of 'a', 'b'"),
+        (images({"a": 9, "b": 1, "c": 8}), ["a", "c"], "single training image, 'b'"),
+        (
+            images({"a": 9, "b": 9}).with_groups([*"001122334", *"555555555"]),
+            None,
+            "Fewer than two classes of drawn have more than a single group of training images",
+        ),
+        (images({"a": 9, "b": 0}), None, "more than a single training image"),
     ],
 )
-def test_what_cannot_be_held_out_is_named(dataset: ImageDataset, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        deal_folds(dataset, 0)
-
-
-def test_one_class_is_not_enough() -> None:
-    with pytest.raises(DataError, match="fewer than two classes"):
-        training_sample(CONFIG, None, validation=False)(images({"a": 9, "b": 0}), ())
+def test_of_what_nothing_can_be_held_out_is_left_out(
+    dataset: ImageDataset, kept: list[str] | None, what: str
+) -> None:
+    dataset = dataset.with_splits(["train"] * len(dataset))
+    divide = training_sample(CONFIG, None, validation=False)
+    if kept is None:
+        with pytest.raises(DataError, match=what):
+            divide(dataset, ())
+        return
+    made, _ = divide(dataset, ())
+    assert [dataset.classes[label] for label in np.unique(made.labels())] == kept
+    assert what in made.notes[-1]
+    assert deal_folds(made, 0)[1] == 5

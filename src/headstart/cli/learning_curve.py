@@ -70,6 +70,8 @@ def _make(folder: Path) -> None:
 
 
 def _show(curve: LearningCurve) -> None:
+    for note in curve.notes:
+        show_note(note)
     for problem in curve.problems:
         show_note(f"{problem.path}: {problem.reason}")
     groups = ", whole groups" if curve.grouped else ""

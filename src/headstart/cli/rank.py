@@ -104,6 +104,8 @@ def rank(
 
 def _show(ranking: Ranking, config: ExtractConfig, weights: Sequence[str], *, named: bool) -> None:
     """The table, and what it means in words."""
+    for note in ranking.notes:
+        show_note(note)
     for problem in ranking.problems:
         show_note(f"{problem.path}: {problem.reason}")
     table = Table(box=None, pad_edge=False, header_style="bold")

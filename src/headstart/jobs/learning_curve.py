@@ -69,6 +69,7 @@ class LearningCurve:
         band: the same from the first point to the last of these, for a picture.
         extracted: how many forward passes were made.
         problems: what could not be read.
+        notes: whole sentences on what was left out.
     """
 
     backbone: str
@@ -82,6 +83,7 @@ class LearningCurve:
     band: Extrapolation | None
     extracted: int
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
 
     @property
     def targets(self) -> tuple[float, ...]:
@@ -149,7 +151,7 @@ def learning_curve(
 
     Raises:
         ConfigError: a number cannot be used.
-        DataError: the photos cannot be used, or a class has a single image.
+        DataError: the photos cannot be used, or fewer than two classes have several images.
         BackboneError: there is no such backbone or layer.
         StoreError: the store cannot be used.
     """
@@ -201,6 +203,7 @@ def _measure(
         band=None if found is None else found.part(slice(len(FACTORS), None)),
         extracted=images.extracted,
         problems=images.problems,
+        notes=dataset.notes,
     )
 
 

@@ -1,6 +1,7 @@
 """Training images to learn something from beforehand: which of them, and how they are dealt into folds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,27 +40,44 @@ def training_sample(config: ExtractConfig, most: int | None, *, validation: bool
         made = made.subset((splits == "train") | (validation & (splits == "val")))
         if most is not None:
             made = made.subset(stratified_sample(made, most, least=LEAST_PER_CLASS, seed=config.seed))
-        if len(made.without_empty_classes().classes) < 2:
-            raise DataError(f"{made.name} has readable training images of fewer than two classes.")
-        return made, record
+        return _with_several_of_each(made), record
 
     return divide
+
+
+def _with_several_of_each(dataset: ImageDataset) -> ImageDataset:
+    """Leave out classes of a single image, or group, of which nothing can be held out, with a note of it.
+
+    Raises:
+        DataError: fewer than two classes are left.
+    """
+    units = _units_per_class(dataset)
+    what = "training image" if dataset.groups() is None else "group of training images"
+    if (units >= 2).sum() < 2:
+        raise DataError(
+            f"Fewer than two classes of {dataset.name} have more than a single {what}: nothing can be held out.\n"
+            "Add photos."
+        )
+    single = [name for name, n in zip(dataset.classes, units, strict=True) if n == 1]
+    if not single:
+        return dataset
+    note = f"Left out, as nothing of them can be held out: classes with a single {what}, {listing(single)}."
+    kept = dataset.subset(units[dataset.labels()] >= 2)
+    return replace(kept, notes=(*kept.notes, note))
+
+
+def _units_per_class(dataset: ImageDataset) -> NDArray[np.int64]:
+    """How many images, or groups, each class has: (K,)."""
+    labels, groups = dataset.labels().astype(np.int64), dataset.groups()
+    units = np.arange(len(labels)) if groups is None else groups
+    return np.bincount(np.unique(np.stack([labels, units]), axis=1)[0], minlength=len(dataset.classes))
 
 
 def deal_folds(dataset: ImageDataset, seed: int) -> tuple[NDArray[np.int64], int]:
     """Folds for cross-validation, at most five, with whole groups: (n,) fold of each image, and how many there are.
 
-    Raises:
-        DataError: a class has a single image, or group, so that nothing of it can be held out.
+    Every class that has images has at least two of them, or two groups.
     """
-    labels, groups = dataset.labels().astype(np.int64), dataset.groups()
-    units = np.arange(len(labels)) if groups is None else groups
-    per_class = np.bincount(np.unique(np.stack([labels, units]), axis=1)[0], minlength=len(dataset.classes))
-    if few := [name for name, n in zip(dataset.classes, per_class, strict=True) if n == 1]:
-        what = "training image" if groups is None else "group of training images"
-        raise DataError(
-            f"There is a single {what} of {listing(few)}: nothing of it can be held out.\n"
-            "Add photos of it, or leave it out."
-        )
-    folds = min(_MOST_FOLDS, int(per_class[per_class > 0].min()))
-    return stratified_folds(labels, folds, seed, groups=groups), folds
+    units = _units_per_class(dataset)
+    folds = min(_MOST_FOLDS, int(units[units > 0].min()))
+    return stratified_folds(dataset.labels(), folds, seed, groups=dataset.groups()), folds

@@ -99,6 +99,7 @@ class Ranking:
         folds: how many folds the cross-validation had.
         grouped: whether groups were kept whole.
         problems: what could not be read.
+        notes: whole sentences on what was left out.
     """
 
     by: Estimator
@@ -110,6 +111,7 @@ class Ranking:
     folds: int
     grouped: bool
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
 
     @property
     def ties(self) -> tuple[str, ...]:
@@ -157,7 +159,7 @@ def rank_backbones(
 
     Raises:
         ConfigError: a number cannot be used, or a backbone is named twice.
-        DataError: the photos cannot be used, or a class has a single training image.
+        DataError: the photos cannot be used, or fewer than two classes have several training images.
         BackboneError: there is no backbone of a name, none can be had, or `weights` names another one.
         StoreError: the store cannot be used.
     """
@@ -190,6 +192,7 @@ def rank_backbones(
         folds=first.folds,
         grouped=groups is not None,
         problems=first.images.problems,
+        notes=first.images.dataset.notes,
     )
 
 
