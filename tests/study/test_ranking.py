@@ -15,11 +15,13 @@ from headstart.backbones import Backbone, BackboneCard
 from headstart.config import ExtractConfig
 from headstart.errors import BackboneError, ConfigError, DataError
 from headstart.features import FeatureStore
+from headstart.images import Preprocess
 from headstart.metrics import score_predictions
 from headstart.study import RankedBackbone, rank_backbones
 from headstart.study.ranking import _compare
 
 MODULE = importlib.import_module("headstart.study.ranking")
+PREPROCESS = Preprocess(size=160, resize=160, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
 DrawPhotos = Callable[..., Path]
 
 
@@ -53,6 +55,7 @@ def ranked(right: np.ndarray, name: str = "one") -> RankedBackbone:
     p = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
     return RankedBackbone(
         name=name,
+        size=32,
         parameters=1,
         width=1,
         extracted=0,
@@ -168,6 +171,31 @@ def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
         rank_backbones(ExtractConfig(str(photos)), ["tiny"], weights=["other=none"])
     with pytest.raises(DataError):
         rank_backbones(ExtractConfig(str(tmp_path / "nowhere")), ["tiny"])
+
+
+def test_small_photos_are_looked_at_as_fine_tuning_does(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone
+) -> None:
+    asked: list[int | None] = []
+    large = replace(tiny_backbone, card=replace(tiny_backbone.card, preprocess=replace(PREPROCESS, size=160)))
+
+    def load(config: ExtractConfig) -> Backbone:
+        asked.append(config.size)
+        if config.size is None:
+            return large
+        if config.backbone == "fixed":
+            raise BackboneError("fixed takes images of 160 pixels only.")
+        small = replace(PREPROCESS, size=config.size, resize=config.size)
+        return replace(large, card=replace(large.card, preprocess=small))
+
+    monkeypatch.setattr(MODULE, "load_backbone_of", load)
+    monkeypatch.setattr(MODULE, "find_card", lambda name: None)
+    found = rank_backbones(ExtractConfig(str(photos)), ["any", "fixed"], sample=15).backbones
+
+    assert {each.name: each.size for each in found} == {"any": 128, "fixed": 160}
+    assert asked == [None, 128, None, 128]
+    (own,) = rank_backbones(ExtractConfig(str(photos), size=64), ["any"], sample=15).backbones
+    assert own.size == 64
 
 
 def test_a_mistyped_name_is_told_of_at_once(photos: Path) -> None:

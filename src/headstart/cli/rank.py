@@ -21,9 +21,28 @@ from headstart.files import atomic_write, require_place_for
 if TYPE_CHECKING:
     from headstart.study import RankedBackbone, Ranking
 
-_COLUMNS = ("backbone", "parameters", "features", "probe", "95 %", "kNN", "LogME", "ImageNet", "verdict")
+_COLUMNS = (
+    "backbone",
+    "input",
+    "parameters",
+    "features",
+    "probe",
+    "95 %",
+    "kNN",
+    "LogME",
+    "ImageNet",
+    "verdict",
+)
 _KEYS = (
-    *("backbone", "parameters", "feature_values", "extracted", "feature_seconds", "estimate_seconds"),
+    *(
+        "backbone",
+        "input_pixels",
+        "parameters",
+        "feature_values",
+        "extracted",
+        "feature_seconds",
+        "estimate_seconds",
+    ),
     *("probe_accuracy", "probe_low", "probe_high", "probe_log_loss", "knn_accuracy", "logme"),
     *("imagenet_accuracy", "behind_first", "p", "within_noise_of_first", "left_out_because"),
 )
@@ -62,7 +81,8 @@ def rank(
         split: How to divide the images, as `train` does.
         group: Column of a table that says what belongs together.
         group_pattern: Regular expression on file names whose first group says what belongs together.
-        size: Side of the networks' input in pixels; by default that of their weights.
+        size: Side of the networks' input in pixels; by default that of their weights, or of the photos if they are
+            smaller, as in fine-tuning.
         seed: Seed of the split, the sample and the folds.
         device: Where the networks run: auto, cpu, cuda or mps.
         precision: exact computes in float32; fast in bfloat16 where that is near enough.
@@ -144,6 +164,7 @@ def _row(each: RankedBackbone, ranking: Ranking, *, is_first: bool) -> list[str]
         seconds += f" for {each.extracted:,}"
     return [
         escape(each.name),
+        str(each.size),
         f"{each.parameters / 1e6:.1f} M",
         seconds,
         percent(each.probe.accuracy),
@@ -203,7 +224,7 @@ def _as_csv(ranking: Ranking) -> str:
     for each in ranking.backbones:
         low, high = each.probe.accuracy_ci95
         values = (
-            *(each.name, each.parameters, each.width, each.extracted),
+            *(each.name, each.size, each.parameters, each.width, each.extracted),
             *(round(each.feature_seconds, 3), round(each.estimate_seconds, 3)),
             *(each.probe.accuracy, low, high, each.probe.log_loss, each.knn, each.logme),
             *("" if each.imagenet is None else each.imagenet, each.behind, each.p, each.ties),

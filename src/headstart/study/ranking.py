@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import permutation_test
 
-from headstart.backbones import find_card, imagenet_accuracy, list_backbones, parse_weights
+from headstart.backbones import Backbone, find_card, imagenet_accuracy, list_backbones, parse_weights
 from headstart.config import DEFAULT_ESTIMATOR, DEFAULT_SAMPLE, Estimator, ExtractConfig
 from headstart.datasets import ImageDataset, Problem
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import BackboneError, ConfigError, DataError
 from headstart.features import FeatureStore, Progress
+from headstart.jobs.defaults import size_for
 from headstart.jobs.images import (
     DividedImages,
     divide_and_extract,
@@ -33,6 +34,7 @@ from headstart.jobs.sampling import deal_folds, training_sample
 from headstart.metrics import Scores, logme, score_predictions
 from headstart.training import fit_head
 
+_NO_LIMIT: Final = 10_000  # pixels: weights set the limit, each their own
 _RESAMPLES: Final = 9999
 _SURE: Final = 0.05
 
@@ -43,6 +45,7 @@ class RankedBackbone:
 
     Attributes:
         name: of the backbone.
+        size: side of its input in pixels: that of its weights, or of the photos where they are smaller.
         parameters: of the whole network.
         width: values of one image's features.
         extracted: how many forward passes were made; the rest was in the store.
@@ -58,6 +61,7 @@ class RankedBackbone:
     """
 
     name: str
+    size: int
     parameters: int
     width: int
     extracted: int
@@ -143,6 +147,9 @@ def rank_backbones(
 ) -> Ranking:
     """Rank backbones by what a sample of the training images tells of them; test images are not looked at.
 
+    They look at the photos as fine-tuning does: as large as their weights want it, or where the photos are smaller,
+    as large as these.
+
     Args:
         config: the photos, how they are divided and seen; its backbone and weights do not count.
         backbones: names; by default all whose weights are on this machine.
@@ -165,8 +172,10 @@ def rank_backbones(
     """
     names = _choose(backbones, sample)
     chosen = parse_weights(weights, names)
+    listed = list_images_of(config, store, downloads)
+    training, _ = training_sample(config, None, validation=False)(listed, ())
     looker = _Looker(
-        listed=list_images_of(config, store, downloads), sample=sample, store=FeatureStore(store)
+        listed=listed, sample=sample, photos_size=size_for(training, _NO_LIMIT), store=FeatureStore(store)
     )
     looks: list[_Look] = []
     left_out: list[LeftOut] = []
@@ -187,7 +196,7 @@ def rank_backbones(
         backbones=tuple(_compare(each, ordered[0], groups) for each in ordered),
         left_out=tuple(left_out),
         images=len(first.images.dataset),
-        of=looker.count_training(config),
+        of=len(training),
         classes=len(np.unique(first.images.dataset.labels())),
         folds=first.folds,
         grouped=groups is not None,
@@ -223,11 +232,12 @@ class _Looker:
 
     listed: ImageDataset
     sample: int
+    photos_size: int
     store: FeatureStore
 
     def look(self, config: ExtractConfig, progress: Progress | None) -> _Look:
         """Extract one backbone's features, and judge them."""
-        backbone = load_backbone_of(config)
+        backbone = self._load(config)
         divide = training_sample(config, self.sample, validation=False)
         take = extract_layer_of(config, backbone, store=self.store, progress=progress)
         images = divide_and_extract(self.listed, divide, take)
@@ -244,6 +254,7 @@ class _Looker:
         assert knn is not None
         judged = RankedBackbone(
             name=config.backbone,
+            size=backbone.preprocess.size,
             parameters=sum(each.numel() for each in backbone.network.parameters()),
             width=int(np.prod(features.shape[1:])),
             extracted=images.extracted,
@@ -257,10 +268,15 @@ class _Looker:
         )
         return _Look(images=images, folds=count, judged=judged)
 
-    def count_training(self, config: ExtractConfig) -> int:
-        """How many training images there are, as far as is known."""
-        divided, _ = training_sample(config, None, validation=False)(self.listed, ())
-        return len(divided)
+    def _load(self, config: ExtractConfig) -> Backbone:
+        """The backbone for photos of the size that it would be fine-tuned at, or of its own where it takes no other."""
+        backbone = load_backbone_of(config)
+        if config.size is not None or self.photos_size >= backbone.preprocess.size:
+            return backbone
+        try:
+            return load_backbone_of(replace(config, size=self.photos_size))
+        except BackboneError:  # a transformer of fixed positions; its row shows the size
+            return backbone
 
 
 def _require_same_images(looks: Sequence[_Look]) -> None:
