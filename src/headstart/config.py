@@ -19,7 +19,7 @@ DEFAULT_MAX_STORE = "20G"
 
 Estimator = Literal["probe", "knn", "logme"]
 """What backbones are ranked by."""
-DEFAULT_ESTIMATOR: Estimator = "probe"
+DEFAULT_ESTIMATOR: Estimator = "logme"  # what agrees best with fine-tuning: benchmarks/ranking.py
 DEFAULT_SAMPLE = 1000  # images that they are ranked on
 DEFAULT_REPEATS = 5  # of a learning curve
 DEFAULT_MOST = 5000  # images that take part in it

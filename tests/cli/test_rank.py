@@ -5,12 +5,16 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headstart.backbones import Backbone
 from headstart.cli import main
 from headstart.config import ExtractConfig
 from headstart.errors import BackboneError
+from headstart.metrics import score_predictions
+from headstart.study import RankedBackbone, Ranking
+from headstart.study.ranking import _compare
 
 DrawPhotos = Callable[..., Path]
 
@@ -75,6 +79,46 @@ def test_rank_shows_a_table_a_verdict_and_what_is_next(
     assert rows[1]["within_noise_of_first"] == "True"
     assert rows[2]["left_out_because"].startswith("The weights of gone")
     assert rows[2]["logme"] == ""
+
+
+def test_a_better_probe_than_the_first_is_not_passed_over() -> None:
+    from headstart.cli.rank import _standing, _verdict
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, right in (("first", rng.uniform(size=200) < 0.5), ("better", rng.uniform(size=200) < 0.9)):
+        p = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
+        rows.append(
+            RankedBackbone(
+                name=name,
+                size=32,
+                parameters=1,
+                width=1,
+                extracted=0,
+                feature_seconds=0.0,
+                estimate_seconds=0.0,
+                probe=score_predictions(p, np.zeros(200, int)),
+                knn=0.5,
+                logme=0.0,
+                imagenet=None,
+                right=right,
+            )
+        )
+    rows[1] = _compare(rows[1], rows[0], None)
+    ranking = Ranking(
+        by="logme",
+        backbones=tuple(rows),
+        left_out=(),
+        images=200,
+        of=200,
+        classes=2,
+        folds=5,
+        grouped=False,
+        problems=(),
+        notes=(),
+    )
+    assert "of probes, those on better are better" in _verdict(ranking)
+    assert "points ahead of the first (p < 0.001)" in _standing(rows[1])
 
 
 def test_rank_with_the_bundled_network(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,8 @@ def rank(
         backbones: Names with commas between them; by default all whose weights are on this machine.
         weights: NAME=FILE for the backbone of that name; may be given several times.
         sample: Training photos to look at: a stratified draw, of each class at least five (or all it has).
-        by: What to sort by: the probe's accuracy out of fold, that of nearest neighbours (knn), or logme.
+        by: What to sort by: logme (which agrees best with what fine-tuning reaches), the accuracy of probes out of
+            fold (probe), or that of nearest neighbours (knn).
         out_path: Write the figures to this CSV file too.
         split: How to divide the images, as `train` does.
         group: Column of a table that says what belongs together.
@@ -193,6 +194,11 @@ def _verdict(ranking: Ranking) -> str:
     first, *others = ranking.backbones
     if not others:
         return f"{first.name} is the only one: there is nothing to compare it with."
+    if ahead := [each.name for each in others if not each.ties and each.behind < 0]:
+        return (
+            f"{first.name} is first by {_TITLES[ranking.by]}, which foretells fine-tuning; of probes, those on "
+            f"{', '.join(ahead)} are better."
+        )
     if not ranking.ties:
         return f"{first.name} stands out from the {'other' if len(others) == 1 else f'{len(others)} others'}."
     tied = [each for each in others if each.ties]
