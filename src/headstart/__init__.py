@@ -26,9 +26,20 @@ if TYPE_CHECKING:
         read_features,
         write_features,
     )
-    from headstart.jobs import Evaluation, Probe, evaluate, extract, extract_bottleneck, probe, train
+    from headstart.jobs import (
+        Evaluation,
+        LearningCurve,
+        Probe,
+        evaluate,
+        extract,
+        extract_bottleneck,
+        learning_curve,
+        probe,
+        train,
+    )
     from headstart.prediction import Prediction
     from headstart.runs import Run, load_run
+    from headstart.study import Ranking, rank_backbones
     from headstart.training import FittedHead, fit_head
 
 _HOMES = {
@@ -44,9 +55,11 @@ _HOMES = {
     "HeadstartClassifier": "estimator",
     "HeadstartError": "errors",
     "ImageDataset": "datasets",
+    "LearningCurve": "jobs",
     "Prediction": "prediction",
     "Probe": "jobs",
     "ProbeConfig": "config",
+    "Ranking": "study",
     "Run": "runs",
     "TrainConfig": "config",
     "evaluate": "jobs",
@@ -54,11 +67,13 @@ _HOMES = {
     "extract_bottleneck": "jobs",
     "extract_features": "features",
     "fit_head": "training",
+    "learning_curve": "jobs",
     "list_backbones": "backbones",
     "load_backbone": "backbones",
     "load_dataset": "datasets",
     "load_run": "runs",
     "probe": "jobs",
+    "rank_backbones": "study",
     "read_features": "features",
     "train": "jobs",
     "write_features": "features",
@@ -77,9 +92,11 @@ __all__ = [
     "HeadstartClassifier",
     "HeadstartError",
     "ImageDataset",
+    "LearningCurve",
     "Prediction",
     "Probe",
     "ProbeConfig",
+    "Ranking",
     "Run",
     "TrainConfig",
     "evaluate",
@@ -87,11 +104,13 @@ __all__ = [
     "extract_bottleneck",
     "extract_features",
     "fit_head",
+    "learning_curve",
     "list_backbones",
     "load_backbone",
     "load_dataset",
     "load_run",
     "probe",
+    "rank_backbones",
     "read_features",
     "train",
     "write_features",

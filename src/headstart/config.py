@@ -17,6 +17,13 @@ from headstart.files import parse_bytes, parse_duration
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_MAX_STORE = "20G"
 
+Estimator = Literal["probe", "knn", "logme"]
+"""What backbones are ranked by."""
+DEFAULT_ESTIMATOR: Estimator = "logme"  # what agrees best with fine-tuning: benchmarks/ranking.py
+DEFAULT_SAMPLE = 1000  # images that they are ranked on
+DEFAULT_REPEATS = 5  # of a learning curve
+DEFAULT_MOST = 5000  # images that take part in it
+
 _LEAST = {
     **dict.fromkeys(("size", "per_class", "epochs", "batch_size"), 1),
     **dict.fromkeys(

@@ -9,10 +9,12 @@ from headstart.backbones import (
     BackboneCard,
     build_network,
     find_card,
+    imagenet_accuracy,
     list_backbones,
     load_backbone,
 )
 from headstart.backbones.backbone import sha256_of_tensors
+from headstart.backbones.sources import SOURCES
 from headstart.errors import BackboneError
 from headstart.images import Preprocess
 
@@ -114,3 +116,15 @@ def test_the_same_network_with_another_normalisation(tiny_backbone: Backbone) ->
     assert list(other.cuts) == list(tiny_backbone.cuts)
     with pytest.raises(BackboneError, match=r"32 pixels, not 48.*\n.*size=48"):
         tiny_backbone.with_preprocess(replace(own, size=48, resize=48))
+
+
+def test_published_accuracies_on_imagenet() -> None:
+    assert imagenet_accuracy(load_backbone("tf_efficientnet_lite0")) == 0.751
+    assert imagenet_accuracy(load_backbone("tf_efficientnet_lite0", weights="none")) is None
+    source = SOURCES["torchvision"]
+    assert source.imagenet_accuracy(find_card("torchvision/resnet50")) == pytest.approx(0.80858)
+    assert source.imagenet_accuracy(find_card("torchvision/resnet50.imagenet1k_v1")) == pytest.approx(0.7613)
+    assert source.imagenet_accuracy(find_card("torchvision/vgg16.imagenet1k_features")) is None
+    assert SOURCES["timm"].imagenet_accuracy(find_card("timm/resnet50.a1_in1k")) is None
+    known = [source.imagenet_accuracy(card) for card in source.cards()]
+    assert all(accuracy is None or 0.5 < accuracy < 0.9 for accuracy in known)

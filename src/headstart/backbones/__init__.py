@@ -37,6 +37,7 @@ __all__ = [
     "build_network",
     "find_card",
     "full_weights",
+    "imagenet_accuracy",
     "is_backbone",
     "list_backbones",
     "load_backbone",
@@ -86,6 +87,15 @@ def _meanings(name: str) -> list[str]:
     """The full names that a name may mean, the first that exists first."""
     others = {key: own for source in SOURCES.values() for key, own in source.other_names().items()}
     return [others.get(candidate, candidate) for candidate in candidates(name)]
+
+
+def imagenet_accuracy(backbone: Backbone) -> float | None:
+    """What is published for a backbone: top-1 accuracy on ImageNet-1k's validation images, 0 to 1.
+
+    None where it is not known: of most of timm's weights, of random ones, and of a file of the user's.
+    """
+    card = backbone.card
+    return SOURCES[card.source].imagenet_accuracy(card) if backbone.weights == "pretrained" else None
 
 
 def load_backbone(

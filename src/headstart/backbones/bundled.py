@@ -36,6 +36,7 @@ class _Package:
     size: int
     resize: int
     parameters: int
+    imagenet_accuracy: float
     summary: str
 
 
@@ -47,6 +48,7 @@ _PACKAGES: Mapping[str, _Package] = {
         size=224,
         resize=256,
         parameters=4_652_008,
+        imagenet_accuracy=0.751,  # as the authors of EfficientNet-Lite have it
         summary="EfficientNet-Lite0, ImageNet-1k; bundled, the default",
     ),
 }
@@ -87,6 +89,10 @@ class BundledSource(BackboneSource):
             )
         network.load_state_dict(_in_order(torch.load(path, weights_only=True, map_location="cpu"), network))
         return found
+
+    def imagenet_accuracy(self, card: BackboneCard) -> float | None:
+        """As the authors of the weights state it."""
+        return _PACKAGES[card.name].imagenet_accuracy
 
     def adopt(self, card: BackboneCard, folder: WeightsFolder) -> BackboneCard:
         """The card as a folder of timm's describes it.

@@ -47,6 +47,10 @@ class BackboneSource(Protocol):
         """Further names of its cards, to the cards' own."""
         return {}
 
+    def imagenet_accuracy(self, card: BackboneCard) -> float | None:
+        """What is published for the card's own weights: top-1 accuracy on ImageNet-1k's validation, 0 to 1."""
+        return None
+
     def adapt(self, card: BackboneCard, preprocess: Preprocess) -> BackboneCard:
         """The card for images that are prepared otherwise than its weights want.
 

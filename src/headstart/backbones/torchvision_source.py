@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,6 +92,11 @@ class TorchvisionSource(BackboneSource):
         state = entry.get_state_dict(progress=False, map_location="cpu", weights_only=True)
         fit_state(network, _without_auxiliary(card, state), origin=str(path), name=card.name)
         return sha256
+
+    def imagenet_accuracy(self, card: BackboneCard) -> float | None:
+        """As torchvision states it with the weights; VGG16's convolutions alone have none."""
+        percent = _entry(card).meta["_metrics"]["ImageNet-1K"]["acc@1"]
+        return None if math.isnan(percent) else float(percent) / 100
 
     def adapt(self, card: BackboneCard, preprocess: Preprocess) -> BackboneCard:
         """The card for other images, if the architecture can take them.

@@ -16,9 +16,11 @@ from headstart.cli.console import err, show_error, show_warnings
 from headstart.cli.demo import demo
 from headstart.cli.evaluate import evaluate
 from headstart.cli.extract import extract
+from headstart.cli.learning_curve import learning_curve
 from headstart.cli.options import GroupingApp
 from headstart.cli.predict import predict
 from headstart.cli.probe import probe
+from headstart.cli.rank import rank
 from headstart.cli.study import study
 from headstart.cli.train import train
 from headstart.config import read_config
@@ -59,7 +61,19 @@ def _build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
-    for command in (demo, train, predict, evaluate, extract, probe, backbones, study, cache):
+    for command in (
+        demo,
+        train,
+        predict,
+        evaluate,
+        extract,
+        probe,
+        backbones,
+        rank,
+        learning_curve,
+        study,
+        cache,
+    ):
         app.command(command)
     for name, usage in _USAGES.items():
         app[name].usage = f"Usage: headstart {usage}"

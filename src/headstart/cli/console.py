@@ -1,7 +1,7 @@
 """What commands print: results to standard output, progress and warnings to standard error."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,10 @@ class ExtractionBar:
         self._progress = progress
         self._task = progress.add_task("features", total=None)
         self._started = False
+
+    def name(self, what: str) -> None:
+        """Say whose features come next."""
+        self._progress.update(self._task, description=what)
 
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` images are behind us."""
@@ -151,6 +155,23 @@ def extraction_bar() -> Iterator[ExtractionBar]:
     progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
     try:
         yield ExtractionBar(progress)
+    finally:
+        progress.stop()
+
+
+@contextmanager
+def steps_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for so many steps of one kind; it appears with the first, and vanishes when it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    task = progress.add_task(what, total=None)
+
+    def report(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total)
+        progress.start()
+
+    try:
+        yield report
     finally:
         progress.stop()
 

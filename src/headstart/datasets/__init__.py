@@ -20,6 +20,7 @@ from headstart.datasets.splits import (
     balanced_weights,
     imbalance,
     stratified_folds,
+    stratified_sample,
 )
 
 __all__ = [
@@ -59,4 +60,5 @@ __all__ = [
     "read_image",
     "shared_between_splits",
     "stratified_folds",
+    "stratified_sample",
 ]

@@ -227,6 +227,31 @@ def stratified_folds(
     return held_out
 
 
+def stratified_sample(
+    dataset: ImageDataset, most: int, *, least: int = 0, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Draw images of each class in proportion to its size.
+
+    As in every draw here, a smaller sample is a part of a larger one of the same seed.
+
+    Args:
+        dataset: n images.
+        most: how many to draw; more where `least` of each class are more.
+        least: of each class at least so many, or all it has.
+        seed: another seed draws others.
+
+    Returns:
+        Row numbers, ascending.
+    """
+    labels = dataset.labels()
+    ranks = _ranks(_draw_order(dataset.names(), seed), labels, np.ones(len(labels), dtype=bool))
+    counts = np.bincount(labels, minlength=1)
+    # The share of its class that is drawn before an image: drawn in this order, all classes fill up evenly.
+    place = np.where(ranks < least, -1.0, (ranks + 0.5) / counts[labels])
+    order = np.lexsort((labels, place))
+    return np.sort(order[: max(most, int((ranks < least).sum()))])
+
+
 def imbalance(counts: npt.NDArray[np.integer]) -> float:
     """Give the largest class's size over that of the smallest that has an image; 1 is balanced."""
     present = counts[counts > 0]

@@ -2,6 +2,7 @@
 
 from headstart.jobs.evaluate import Evaluation, evaluate
 from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
+from headstart.jobs.learning_curve import LearningCurve, learning_curve
 from headstart.jobs.probe import PathProbe, Probe, probe
 from headstart.jobs.train import train
 from headstart.jobs.work import Observers
@@ -9,6 +10,7 @@ from headstart.jobs.work import Observers
 __all__ = [
     "Evaluation",
     "ExtractedFiles",
+    "LearningCurve",
     "Observers",
     "PathProbe",
     "Probe",
@@ -16,6 +18,7 @@ __all__ = [
     "evaluate",
     "extract",
     "extract_bottleneck",
+    "learning_curve",
     "probe",
     "train",
 ]

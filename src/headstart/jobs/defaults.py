@@ -2,14 +2,17 @@
 
 import math
 import statistics
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
+from headstart.datasets import ImageDataset
+from headstart.errors import UnreadableImageError
 from headstart.images import ResizeMode, decode_image
 from headstart.jobs.probing import fit_probe, load_views
 from headstart.jobs.start import load_start
-from headstart.jobs.work import RunData, Work
+from headstart.jobs.work import Work
 from headstart.metrics import score_predictions
 from headstart.recipes import Recipe
 from headstart.views import ORIGINAL
@@ -31,7 +34,7 @@ def suit_photos(work: Work) -> Work:
     config = work.config
     if config.size is not None:
         return work
-    size = _photos_size(work)
+    size = size_for(work.data.dataset, work.backbone.preprocess.size)
     if config.resize != "weights":
         return _resized(work, size, config.resize)
     own = _resized(work, size, work.backbone.preprocess.resize_mode)
@@ -56,18 +59,22 @@ def suit_few_images(work: Work, recipe: Recipe) -> Recipe:
     return replace(recipe, batch_size=batch, lr=recipe.lr * batch / recipe.batch_size)
 
 
-def _photos_size(work: Work) -> int:
-    """The side of the input that suits the photos, in pixels."""
-    steps = math.ceil(_photos_side(work.data) / _SIZE_STEP)
-    return min(work.backbone.preprocess.size, max(_LEAST_SIZE, steps * _SIZE_STEP))
+def size_for(dataset: ImageDataset, largest: int) -> int:
+    """The side of the input that suits a data set's training photos, in pixels.
 
-
-def _photos_side(data: RunData) -> float:
-    """The median short side of some training photos, in pixels."""
-    names = data.dataset.names("train")
+    Args:
+        dataset: with splits; what cannot be read does not count.
+        largest: the side that the weights were trained on.
+    """
+    names = dataset.names("train")
     some = [names[i] for i in np.linspace(0, len(names) - 1, min(_SAMPLE, len(names))).astype(int)]
-    sides = [min(decode_image(read()).shape[:2]) for read in data.dataset.files.readers(some)]
-    return float(statistics.median(sides))
+    sides = []
+    for read in dataset.files.readers(some):
+        with suppress(UnreadableImageError):
+            sides.append(min(decode_image(read()).shape[:2]))
+    side = float(statistics.median(sides)) if sides else largest
+    steps = math.ceil(side / _SIZE_STEP)
+    return min(largest, max(_LEAST_SIZE, steps * _SIZE_STEP))
 
 
 def _resized(work: Work, size: int, mode: ResizeMode) -> Work:

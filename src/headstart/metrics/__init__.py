@@ -2,6 +2,8 @@
 
 from headstart.metrics.confusion import ClassScores, confusion_matrix, per_class_scores
 from headstart.metrics.intervals import GROUPED_INTERVAL, INTERVAL, cluster_interval, wilson_interval
+from headstart.metrics.learning import Extrapolation, extrapolate_curve
+from headstart.metrics.logme import logme
 from headstart.metrics.reliability import ReliabilityBin, calibration_error, reliability
 from headstart.metrics.scores import Scores, score_predictions
 
@@ -9,11 +11,14 @@ __all__ = [
     "GROUPED_INTERVAL",
     "INTERVAL",
     "ClassScores",
+    "Extrapolation",
     "ReliabilityBin",
     "Scores",
     "calibration_error",
     "cluster_interval",
     "confusion_matrix",
+    "extrapolate_curve",
+    "logme",
     "per_class_scores",
     "reliability",
     "score_predictions",

@@ -1,6 +1,7 @@
 """Figures, and one self-contained page that tells what a run has found. Data in, bytes and text out."""
 
 from headstart.report.curves import name_plot
+from headstart.report.learning import render_learning_curve
 from headstart.report.page import RenderedReport, render_report
 from headstart.report.photos import (
     MOST_PHOTOS,
@@ -21,5 +22,6 @@ __all__ = [
     "draw_predictions",
     "draw_thumbnail",
     "name_plot",
+    "render_learning_curve",
     "render_report",
 ]

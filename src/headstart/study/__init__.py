@@ -1,6 +1,7 @@
 """Studies: data sets x backbones x cases x seeds as data, with the figures of others that stand beside them."""
 
 from headstart.study.plan import Plan, PlannedRun, StudyOptions, plan_study, same_groups
+from headstart.study.ranking import LeftOut, RankedBackbone, Ranking, rank_backbones
 from headstart.study.rates import rates_in_words
 from headstart.study.reading import load_study, parse_study, shipped_studies
 from headstart.study.study import (
@@ -18,8 +19,11 @@ __all__ = [
     "CLASSIFIER",
     "Case",
     "Figures",
+    "LeftOut",
     "Plan",
     "PlannedRun",
+    "RankedBackbone",
+    "Ranking",
     "Reference",
     "ReferenceProtocol",
     "Study",
@@ -28,6 +32,7 @@ __all__ = [
     "load_study",
     "parse_study",
     "plan_study",
+    "rank_backbones",
     "rates_in_words",
     "same_groups",
     "shipped_studies",
