@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 project = "headstart"
-copyright = "the headstart authors"  # noqa: A001  # Sphinx's own name for it
+copyright = "the headstart authors"  # Sphinx's own name for it
 release = version = installed_version("headstart")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]

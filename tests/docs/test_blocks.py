@@ -1,0 +1,236 @@
+"""Every shell and Python block of the README and the docs is run, or says above itself why it is not.
+
+Blocks of a page are run in order, in one folder of their own, in this process; the names that stand for something of
+the reader's (PHOTOS, RUN, photo.jpg, ...) are there as small drawn ones. A comment above a block leaves out all of it,
+
+    <!-- not run: needs a network -->
+
+or only the lines that begin so:
+
+    <!-- not run `headstart train tf_flowers`: fetches 229 MB -->
+"""
+
+import logging
+import re
+import shlex
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headstart.cli import main
+from headstart.config import TrainConfig
+from headstart.datasets.named.materials import write_materials
+from headstart.jobs import train
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    [ROOT / "README.md", *(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+)
+
+SHELL = {"", "sh"}
+NEITHER = {"text", "toml", "csv", "json"}  # languages of what is only shown
+
+_FENCE = re.compile(r"^(```+)(.*)$")
+_MARK = re.compile(r"not run(?: `(?P<start>[^`]+)`)?: (?P<reason>\S.*)", re.DOTALL)
+_PATCHES = 4
+"""Of each class, for training and for the test; the demo has 20."""
+
+DrawPhotos = Callable[..., Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A comment that leaves something out: the lines that begin with `start`, by default all."""
+
+    start: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A fenced block, the number of its first line, and the marks above it."""
+
+    language: str
+    line: int
+    text: str
+    marks: tuple[Mark, ...]
+
+    def commands(self) -> list[str]:
+        """The lines of a shell block that are run, without comments; lines that end in a backslash are joined."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        kept = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return [line for line in kept if not any(line.startswith(mark.start) for mark in self.marks)]
+
+    @property
+    def is_left_out(self) -> bool:
+        return any(not mark.start for mark in self.marks)
+
+
+def read_blocks(text: str) -> list[Block]:
+    """All fenced blocks of a page that are no directives of the site."""
+    blocks: list[Block] = []
+    lines = text.splitlines()
+    i = 0
+    while i < len(lines):
+        opened = _FENCE.match(lines[i].strip())
+        if opened is None:
+            i += 1
+            continue
+        fence, language = opened[1], opened[2].strip()
+        end = next(k for k in range(i + 1, len(lines)) if lines[k].strip() == fence)
+        if not language.startswith("{"):
+            content = "\n".join(lines[i + 1 : end])
+            blocks.append(Block(language=language, line=i + 2, text=content, marks=_marks_above(lines[:i])))
+        i = end + 1
+    return blocks
+
+
+def _marks_above(lines: Sequence[str]) -> tuple[Mark, ...]:
+    """The comments that stand directly above a block, one or several."""
+    above = "\n".join(lines).rstrip()
+    marks: list[Mark] = []
+    while above.endswith("-->"):
+        above, _, comment = above.removesuffix("-->").rpartition("<!--")
+        above = above.rstrip()
+        found = _MARK.fullmatch(comment.strip())
+        if found is None:
+            break
+        marks.append(Mark(start=found["start"] or "", reason=found["reason"]))
+    return tuple(marks)
+
+
+def _id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_blocks_and_marks_are_read() -> None:
+    page = (
+        "<!-- not run `b x`: slow -->\n<!-- not run: all\nof it -->\n\n"
+        "```sh\na\nb x \\\n  y\n# c\n```\n<!-- d -->\n```\ne # f\n```\n"
+    )
+
+    first, second = read_blocks(page)
+
+    assert [(mark.start, mark.reason) for mark in first.marks] == [("", "all\nof it"), ("b x", "slow")]
+    assert first.is_left_out
+    assert not second.marks
+    assert second.commands() == ["e # f"]
+    assert second.line == 13
+    some = read_blocks(page.replace("<!-- not run: all\nof it -->", ""))[0]
+    assert some.commands() == ["a"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_marks_are_needed_and_languages_are_known(page: Path) -> None:
+    for block in read_blocks(page.read_text(encoding="utf-8")):
+        where = f"{_id(page)}, line {block.line}"
+        assert block.language in SHELL | NEITHER | {"python"}, where
+        for mark in block.marks:
+            runnable = block.language in SHELL | {"python"}
+            assert runnable, f"{where}: a mark above a block that nobody runs"
+            assert any(line.startswith(mark.start) for line in block.text.splitlines()), (
+                f"{where}: {mark.start}"
+            )
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory, draw_photos: DrawPhotos) -> Path:
+    """A folder of small photos and a finished run on them, of which each page gets copies."""
+    place = tmp_path_factory.mktemp("given")
+    draw_photos(place / "photos", classes=("brick", "grass", "sky"), per_class=4)
+    config = TrainConfig(str(place / "photos"), recipe="probe")
+    train(config, out=place / "run", store=place / "store")
+    return place
+
+
+@pytest.fixture
+def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A home, a folder and a store of the page's own; what `main` sets for a whole process is given back."""
+    for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("HEADSTART_STORE", str(tmp_path / "store"))
+    (tmp_path / "page").mkdir()
+    monkeypatch.chdir(tmp_path / "page")
+    handler = signal.getsignal(signal.SIGTERM)
+    logger = logging.getLogger("headstart")
+    handlers, propagate = logger.handlers, logger.propagate
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    logger.handlers, logger.propagate = handlers, propagate
+
+
+def _provide(text: str, given: Path) -> None:
+    """Make what the page takes for given."""
+
+    def named(name: str) -> bool:
+        return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", text) is not None
+
+    folders = {
+        "PHOTOS": "photos",
+        "photos": "photos",
+        "folder": "photos/brick",
+        "RUN": "run",
+    }
+    for name, source in folders.items():
+        if named(name):
+            shutil.copytree(
+                given / source, name, dirs_exist_ok=True
+            )  # PHOTOS may be photos, where case says nothing
+    for name in ("photo.jpg", "new.jpg"):
+        if named(name):
+            shutil.copy(given / "photos" / "grass" / "00.jpg", name)
+    if named("headstart-demo"):
+        photos = Path("headstart-demo", "photos")
+        write_materials(photos, per_class=_PATCHES, test_per_class=_PATCHES, plant_broken=True)
+
+
+def _run_shell(line: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a line of a block: headstart, or `sh` with a file of such lines; also with `> FILE`."""
+    line, _, target = line.partition(" > ")
+    words = shlex.split(line, comments=True)
+    if words[:1] == ["sh"] and len(words) == 2:
+        for inner in Path(words[1]).read_text(encoding="utf-8").splitlines():
+            _run_shell(inner, where, capsys)
+        return
+    assert words[:1] == ["headstart"], (
+        f"{where}: only commands of headstart are run here. If this one cannot be, say so above its block: "
+        f"<!-- not run: REASON -->\n{line}"
+    )
+    capsys.readouterr()
+    code = main(words[1:])
+    printed = capsys.readouterr()
+    assert code == 0, f"{where}: {line}\n{printed.out}{printed.err}"
+    if target:
+        Path(shlex.split(target, comments=True)[0]).write_text(printed.out, encoding="utf-8")
+
+
+def _with_blocks() -> list[Path]:
+    """The pages on which something is to be run."""
+    return [
+        page
+        for page in PAGES
+        if any(
+            block.language in SHELL | {"python"} and not block.is_left_out
+            for block in read_blocks(page.read_text(encoding="utf-8"))
+        )
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("page", _with_blocks(), ids=_id)
+def test_what_a_page_shows_can_be_run(page: Path, given: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [block for block in read_blocks(page.read_text(encoding="utf-8")) if not block.is_left_out]
+    _provide("\n".join(block.text for block in blocks), given)
+    known: dict[str, object] = {}
+    for block in blocks:
+        where = f"{_id(page)}, line {block.line}"
+        if block.language == "python":
+            exec(compile(block.text, where, "exec"), known)
+        elif block.language in SHELL:
+            for command in block.commands():
+                _run_shell(command, where, capsys)
