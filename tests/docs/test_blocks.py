@@ -8,6 +8,8 @@ the reader's (PHOTOS, RUN, photo.jpg, ...) are there as small drawn ones. A comm
 or only the lines that begin so:
 
     <!-- not run `headstart train tf_flowers`: fetches 229 MB -->
+
+A block that shows a file is written to it for the commands below: <!-- file: mine.toml -->.
 """
 
 import logging
@@ -36,6 +38,7 @@ NEITHER = {"text", "toml", "csv", "json"}  # languages of what is only shown
 
 _FENCE = re.compile(r"^(```+)(.*)$")
 _MARK = re.compile(r"not run(?: `(?P<start>[^`]+)`)?: (?P<reason>\S.*)", re.DOTALL)
+_FILE = re.compile(r"file: (\S+)")
 _PATCHES = 4
 """Of each class, for training and for the test; the demo has 20."""
 
@@ -52,11 +55,12 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced block, the number of its first line, and the marks above it."""
+    """A fenced block, the number of its first line, the file that it shows ("" for none), and the marks above it."""
 
     language: str
     line: int
     text: str
+    file: str
     marks: tuple[Mark, ...]
 
     def commands(self) -> list[str]:
@@ -83,24 +87,31 @@ def read_blocks(text: str) -> list[Block]:
         fence, language = opened[1], opened[2].strip()
         end = next(k for k in range(i + 1, len(lines)) if lines[k].strip() == fence)
         if not language.startswith("{"):
-            content = "\n".join(lines[i + 1 : end])
-            blocks.append(Block(language=language, line=i + 2, text=content, marks=_marks_above(lines[:i])))
+            comments = _comments_above(lines[:i])
+            files = [found[1] for comment in comments if (found := _FILE.fullmatch(comment))]
+            marks = [found for comment in comments if (found := _MARK.fullmatch(comment))]
+            blocks.append(
+                Block(
+                    language=language,
+                    line=i + 2,
+                    text="\n".join(lines[i + 1 : end]),
+                    file="".join(files),
+                    marks=tuple(Mark(start=found["start"] or "", reason=found["reason"]) for found in marks),
+                )
+            )
         i = end + 1
     return blocks
 
 
-def _marks_above(lines: Sequence[str]) -> tuple[Mark, ...]:
-    """The comments that stand directly above a block, one or several."""
+def _comments_above(lines: Sequence[str]) -> list[str]:
+    """The comments that stand directly above a block."""
     above = "\n".join(lines).rstrip()
-    marks: list[Mark] = []
+    comments: list[str] = []
     while above.endswith("-->"):
         above, _, comment = above.removesuffix("-->").rpartition("<!--")
         above = above.rstrip()
-        found = _MARK.fullmatch(comment.strip())
-        if found is None:
-            break
-        marks.append(Mark(start=found["start"] or "", reason=found["reason"]))
-    return tuple(marks)
+        comments.append(comment.strip())
+    return comments
 
 
 def _id(page: Path) -> str:
@@ -110,16 +121,17 @@ def _id(page: Path) -> str:
 def test_blocks_and_marks_are_read() -> None:
     page = (
         "<!-- not run `b x`: slow -->\n<!-- not run: all\nof it -->\n\n"
-        "```sh\na\nb x \\\n  y\n# c\n```\n<!-- d -->\n```\ne # f\n```\n"
+        "```sh\na\nb x \\\n  y\n# c\n```\n<!-- d -->\n```\ne # f\n```\n<!-- file: a.toml -->\n```toml\nx = 1\n```\n"
     )
 
-    first, second = read_blocks(page)
+    first, second, third = read_blocks(page)
 
     assert [(mark.start, mark.reason) for mark in first.marks] == [("", "all\nof it"), ("b x", "slow")]
     assert first.is_left_out
     assert not second.marks
     assert second.commands() == ["e # f"]
     assert second.line == 13
+    assert (third.file, third.text) == ("a.toml", "x = 1")
     some = read_blocks(page.replace("<!-- not run: all\nof it -->", ""))[0]
     assert some.commands() == ["a"]
 
@@ -229,7 +241,9 @@ def test_what_a_page_shows_can_be_run(page: Path, given: Path, capsys: pytest.Ca
     known: dict[str, object] = {}
     for block in blocks:
         where = f"{_id(page)}, line {block.line}"
-        if block.language == "python":
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
             exec(compile(block.text, where, "exec"), known)
         elif block.language in SHELL:
             for command in block.commands():
