@@ -9,6 +9,7 @@ from importlib.metadata import version as installed_version
 from cyclopts import App
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
 
 project = "headstart"
@@ -26,6 +27,8 @@ html_theme = "furo"
 html_title = "headstart"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["headstart.css"]
 
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebook is stored as it ran; the tests run it
@@ -95,6 +98,9 @@ def skip_what_is_not_ours(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("command-line", CommandLine)
+    for fields in PyObject.doc_field_types:
+        if fields.name == "variable":
+            fields.label = "Attributes"  # as docstrings call them; Sphinx says "Variables"
     app.connect("autodoc-process-docstring", escape_stars, priority=400)  # before napoleon makes emphasis
     app.connect("autodoc-skip-member", skip_what_is_not_ours)
     return {"parallel_read_safe": False}
