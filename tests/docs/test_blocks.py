@@ -12,18 +12,20 @@ or only the lines that begin so:
 A block that shows a file is written to it for the commands below: <!-- file: mine.toml -->.
 """
 
+import io
 import logging
 import re
 import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from headstart.cli import main
+from headstart.cli import _build_app, main
 from headstart.config import TrainConfig
 from headstart.datasets.named.materials import write_materials
 from headstart.jobs import train
@@ -39,6 +41,8 @@ NEITHER = {"text", "toml", "csv", "json"}  # languages of what is only shown
 _FENCE = re.compile(r"^(```+)(.*)$")
 _MARK = re.compile(r"not run(?: `(?P<start>[^`]+)`)?: (?P<reason>\S.*)", re.DOTALL)
 _FILE = re.compile(r"file: (\S+)")
+_UNLISTED = {"--debug", "--model", "--model-name", "--help"}
+"""Options that every command has, and other programs' names."""
 _PATCHES = 4
 """Of each class, for training and for the test; the demo has 20."""
 
@@ -147,6 +151,40 @@ def test_marks_are_needed_and_languages_are_known(page: Path) -> None:
             assert any(line.startswith(mark.start) for line in block.text.splitlines()), (
                 f"{where}: {mark.start}"
             )
+
+
+def _known_options() -> set[str]:
+    """Every option that the help of a command shows."""
+    app = _build_app()
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        for name in app:
+            if not name.startswith("-"):
+                app.help_print([name])
+    return set(re.findall(r"--[a-z][a-z-]+", printed.getvalue())) | _UNLISTED
+
+
+def _own_words(page: str) -> str:
+    """A page without its blocks and, in tables of another program's words beside ours, without the other's."""
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    sections = re.split(r"(?m)^\| there \| here \|$", text)
+    ours = [re.sub(r"(?m)^\|.*\| (.*) \|$", r"\1", section) for section in sections[1:]]
+    return "".join([sections[0], *ours])
+
+
+def test_own_words_are_ours() -> None:
+    page = "`--a`\n```sh\nx --b\n```\n\n| there | here |\n|---|---|\n| `--c` | `--d` |\n\n`--e`\n"
+
+    assert re.findall(r"--[a-z]", _own_words(page)) == ["--a", "--d", "--e"]
+    assert "--layer-decay" in _known_options()
+    assert "--no-such-option" not in _known_options()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_options_that_a_page_names_exist(page: Path) -> None:
+    inline = re.findall(r"`([^`]+)`", _own_words(page.read_text(encoding="utf-8")))
+    named = {option.replace("_", "-") for code in inline for option in re.findall(r"--[a-z][a-z_-]+", code)}
+    assert not named - _known_options()
 
 
 @pytest.fixture(scope="module")

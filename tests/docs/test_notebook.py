@@ -48,4 +48,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = [float(share) for share in re.findall(r"([\d.]+)% of 84 test images right", said)]
     assert len(right) == 2
     assert min(right) > 50  # of seven classes; by chance it were 14
-    assert re.findall(r"(\d+)\n", "\n".join(re.findall(r"^(?:linear|ridge|knn).*", said, re.M)) + "\n") == ["0"] * 6
+    assert (
+        re.findall(r"(\d+)\n", "\n".join(re.findall(r"^(?:linear|ridge|knn).*", said, re.M)) + "\n")
+        == ["0"] * 6
+    )
