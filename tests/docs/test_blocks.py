@@ -36,7 +36,7 @@ PAGES = sorted(
 )
 
 SHELL = {"", "sh"}
-NEITHER = {"text", "toml", "csv", "json"}  # languages of what is only shown
+NEITHER = {"text", "toml"}  # languages of what is only shown
 
 _FENCE = re.compile(r"^(```+)(.*)$")
 _MARK = re.compile(r"not run(?: `(?P<start>[^`]+)`)?: (?P<reason>\S.*)", re.DOTALL)
