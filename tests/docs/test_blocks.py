@@ -23,7 +23,9 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from headstart.cli import _build_app, main
 from headstart.config import TrainConfig
@@ -222,6 +224,7 @@ def _provide(text: str, given: Path) -> None:
     folders = {
         "PHOTOS": "photos",
         "photos": "photos",
+        "PETS": "photos",
         "folder": "photos/brick",
         "RUN": "run",
     }
@@ -233,6 +236,9 @@ def _provide(text: str, given: Path) -> None:
     for name in ("photo.jpg", "new.jpg"):
         if named(name):
             shutil.copy(given / "photos" / "grass" / "00.jpg", name)
+    if named("noise.png"):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save("noise.png")
     if named("headstart-demo"):
         photos = Path("headstart-demo", "photos")
         write_materials(photos, per_class=_PATCHES, test_per_class=_PATCHES, plant_broken=True)
