@@ -230,9 +230,8 @@ def _provide(text: str, given: Path) -> None:
     }
     for name, source in folders.items():
         if named(name):
-            shutil.copytree(
-                given / source, name, dirs_exist_ok=True
-            )  # PHOTOS may be photos, where case says nothing
+            # PHOTOS and photos are one folder where the file system has no case.
+            shutil.copytree(given / source, name, dirs_exist_ok=True)
     for name in ("photo.jpg", "new.jpg"):
         if named(name):
             shutil.copy(given / "photos" / "grass" / "00.jpg", name)
