@@ -16,7 +16,7 @@ CHECKABLE := $(VENV)/installed-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test check clean again
+.PHONY: help install demo test check docs clean again
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1:\2/p' Makefile | awk -F: '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -36,9 +36,13 @@ check: $(CHECKABLE) ## set up, then format, lint, types, import order and all te
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+docs: $(TESTABLE) ## set up, then the documentation site, in docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "built: docs/_build/html/index.html"
+
 clean: ## remove .venv and what the tools above have left
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache
+		.import_linter_cache docs/_build docs/generated
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The venv. A folder `.venv` that somebody made by hand is used as it is; one that was moved, or whose making

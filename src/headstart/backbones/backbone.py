@@ -85,7 +85,7 @@ class Backbone:
 
     @property
     def note(self) -> str | None:
-        """What there is to say about its cuts: why there is only one."""
+        """What there is to say about its cuts, such as why there is only one."""
         return self._cut_network.note
 
     def layers(self, depth: int | None = None) -> list[Layer]:
