@@ -78,6 +78,8 @@ def _best_settings(rows: Rows) -> str:
     for row in rows.of("settings"):
         if row.accuracy is not None:
             known.setdefault(row.side, []).append(row.accuracy)
+    if not known:
+        return "None of these sets has enough photos for some to be held out."
     means = {side: statistics.mean(each) for side, each in known.items()}
     told = ", ".join(
         f"{side} {100 * means[side]:.1f} % ({len(known[side])})"
