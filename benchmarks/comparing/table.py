@@ -67,7 +67,25 @@ def _section(rows: Rows, name: str) -> str:
         sides = list(dict.fromkeys(row.side for row in rows.of(name, case)))
         for side in sorted(sides, key=lambda each: not each.startswith("headstart")):
             lines.append(_line(rows, name, case, side, references))
+    if name == "settings":
+        lines += ["", _best_settings(rows)]
     return "\n".join(lines)
+
+
+def _best_settings(rows: Rows) -> str:
+    """Mean accuracy on validation of each of fastai's settings, over the sets that hold some photos out."""
+    known: dict[str, list[float]] = {}
+    for row in rows.of("settings"):
+        if row.accuracy is not None:
+            known.setdefault(row.side, []).append(row.accuracy)
+    if not known:
+        return "None of these sets has enough photos for some to be held out."
+    means = {side: statistics.mean(each) for side, each in known.items()}
+    told = ", ".join(
+        f"{side} {100 * means[side]:.1f} % ({len(known[side])})"
+        for side in sorted(means, key=lambda side: -means[side])
+    )
+    return f"Means on validation, best first, with the number of trainings: {told}."
 
 
 def _line(rows: Rows, name: str, case: str, side: str, references: Sequence[str]) -> str:

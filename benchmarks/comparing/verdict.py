@@ -145,5 +145,9 @@ def _differences(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, float]
 def units(case: str, paths: Sequence[str] | dict[str, float]) -> list[str]:
     """What each photo shows: itself, or where several are frames of one sign, that sign."""
     pattern = UNITS.get(case.split("-", maxsplit=1)[0])
-    matches = {path: pattern.fullmatch(path) if pattern else None for path in paths}
-    return [f"{case}/{match[1] if match else path}" for path, match in matches.items()]
+    if pattern is None:
+        return [f"{case}/{path}" for path in paths]
+    matches = {path: pattern.fullmatch(path) for path in paths}
+    if odd := [path for path, match in matches.items() if match is None]:
+        raise SystemExit(f"{case}: {odd[0]} does not say what it shows; expected {pattern.pattern}")
+    return [f"{case}/{match[1]}" for match in matches.values() if match is not None]

@@ -3,7 +3,7 @@
 #
 #     benchmarks/peers/setup.sh FOLDER [main|thingsvision ...]
 #
-# About 9 GB and 5 to 15 minutes. What is made already is brought up to date, so an interrupted run can be repeated.
+# About 13 GB and 5 to 15 minutes. What is made already is brought up to date, so an interrupted run can be repeated.
 # PYTHON names another Python than python3.
 set -eu
 
