@@ -3,7 +3,8 @@
 from headstart.jobs.evaluate import Evaluation, evaluate
 from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
 from headstart.jobs.probe import PathProbe, Probe, probe
-from headstart.jobs.train import train
+from headstart.jobs.shelf import Shelf
+from headstart.jobs.train import train, written_out
 from headstart.jobs.work import Observers
 
 __all__ = [
@@ -12,10 +13,12 @@ __all__ = [
     "Observers",
     "PathProbe",
     "Probe",
+    "Shelf",
     "WrittenFile",
     "evaluate",
     "extract",
     "extract_bottleneck",
     "probe",
     "train",
+    "written_out",
 ]

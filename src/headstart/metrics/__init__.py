@@ -2,6 +2,7 @@
 
 from headstart.metrics.confusion import ClassScores, confusion_matrix, per_class_scores
 from headstart.metrics.intervals import GROUPED_INTERVAL, INTERVAL, cluster_interval, wilson_interval
+from headstart.metrics.paired import holm, paired_permutation
 from headstart.metrics.scores import Scores, calibration_error, score_predictions
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "calibration_error",
     "cluster_interval",
     "confusion_matrix",
+    "holm",
+    "paired_permutation",
     "per_class_scores",
     "score_predictions",
     "wilson_interval",
