@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     )
     from headstart.jobs import Evaluation, Probe, evaluate, extract, extract_bottleneck, probe, train
     from headstart.runs import Run, load_run
+    from headstart.study.compare import compare
+    from headstart.study.leaderboard import LeaderBoard
     from headstart.training import FittedHead, fit_head
 
 _HOMES = {
@@ -43,11 +45,13 @@ _HOMES = {
     "HeadstartClassifier": "estimator",
     "HeadstartError": "errors",
     "ImageDataset": "datasets",
+    "LeaderBoard": "study.leaderboard",
     "Prediction": "classifier",
     "Probe": "jobs",
     "ProbeConfig": "config",
     "Run": "runs",
     "TrainConfig": "config",
+    "compare": "study.compare",
     "evaluate": "jobs",
     "extract": "jobs",
     "extract_bottleneck": "jobs",
@@ -76,11 +80,13 @@ __all__ = [
     "HeadstartClassifier",
     "HeadstartError",
     "ImageDataset",
+    "LeaderBoard",
     "Prediction",
     "Probe",
     "ProbeConfig",
     "Run",
     "TrainConfig",
+    "compare",
     "evaluate",
     "extract",
     "extract_bottleneck",

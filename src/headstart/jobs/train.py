@@ -51,6 +51,7 @@ def train(
     observers: Observers | None = None,
     downloads: DownloadProgress | None = None,
     report: bool = True,
+    may_end_early: bool = True,
     shelf: Shelf | None = None,
 ) -> Run:
     """Train a classifier on a folder of photos, judge it, and write it all to a run folder.
@@ -65,6 +66,7 @@ def train(
         observers: told how far it is.
         downloads: told how far the download of a data set is, in bytes.
         report: also draw the report and its figures, which takes longer than fitting a head.
+        may_end_early: whether Ctrl-C ends the fine-tuning of `auto` and keeps what there is; otherwise it is raised.
         shelf: holds what several runs in one process have in common; by default nothing.
 
     Returns:
@@ -83,10 +85,10 @@ def train(
     """
     start, began = time.perf_counter(), time.monotonic()
     asked = written_out(config if isinstance(config, TrainConfig) else TrainConfig(config))
-    config = replace(asked, device=choose_device(asked.device))
+    resolved = config = replace(asked, device=choose_device(asked.device))
     observers = observers if observers is not None else Observers()
     shelf = shelf if shelf is not None else Shelf()
-    listed = shelf.get("listing", _listing_key(config), lambda: list_images_of(config, store, downloads))
+    listed = shelf.get("listing", _listing_key(config), lambda: list_images_of(resolved, store, downloads))
     # All before the folder: a mistyped name costs nobody a run that is replaced.
     begun = load_start(config, shelf)
     check_options(config, begun.backbone)
@@ -114,6 +116,7 @@ def train(
             began=began,
             start=begun,
             observers=observers,
+            may_end_early=may_end_early,
         )
         stack.enter_context(_resumable(writer, observers))
         outcome = auto(work) if config.recipe == "auto" else _technique(work)
