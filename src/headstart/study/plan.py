@@ -155,11 +155,15 @@ def plan_study(study: Study, options: StudyOptions | None = None) -> Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """A backbone as it was written: its name, the weights that were given with it, and what tables call it."""
+    """A backbone as it was written: its name, the weights that were given with it, and what tables call it.
+
+    `size` is the input's side that its weights want.
+    """
 
     name: str
     weights: str | None
     label: str
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +190,8 @@ class _Cell:
 
 def _choose_networks(study: Study, options: StudyOptions) -> tuple[_Network, ...]:
     """The study's own backbones, or those that are asked for, under the study's name for one that is its own."""
+    from headstart.backbones import find_card
+
     written = [each.partition("=") for each in options.backbones or study.backbones]
     names = [name if name in study.backbones else _studys_name(name, study) for name, _, _ in written]
     return tuple(
@@ -193,6 +199,7 @@ def _choose_networks(study: Study, options: StudyOptions) -> tuple[_Network, ...
             name=name,
             weights=weights if sign else options.weights,
             label=f"{name} ({Path(weights).stem})" if names.count(name) > 1 and sign else name,
+            size=find_card(name).preprocess.size,
         )
         for name, (_, sign, weights) in zip(names, written, strict=True)
     )
@@ -277,10 +284,10 @@ def _same(study: Study, configs: Mapping[str, TrainConfig], cell: _Cell) -> dict
 
 def _config(case: Case, cell: _Cell) -> TrainConfig:
     """A case's configuration for a cell; the size is that of the weights unless it is said, whatever the photos."""
-    from headstart.backbones import find_card, full_weights
-
-    values = {"size": find_card(cell.network.name).preprocess.size, **with_classifier(case, cell.classifier)}
+    values = {"size": cell.network.size, **with_classifier(case, cell.classifier)}
     if cell.network.weights is not None:
+        from headstart.backbones import full_weights
+
         values["weights"] = full_weights(cell.network.weights)
     return TrainConfig(
         cell.data.name, split=cell.data.split, backbone=cell.network.name, seed=cell.seed, **values
