@@ -67,7 +67,8 @@ def kill_once(options: argparse.Namespace, work: Path, after: float) -> str:
     (work / "comparison" / _LOCK_FILE).unlink(missing_ok=True)  # only so that the next one is waited for
     runs = sorted((work / "comparison" / RUNS).glob("*"))
     finished = sum((run / RESULT_FILE).exists() for run in runs)
-    return f"{finished} runs finished" + (f", {runs[-1].name} begun" if len(runs) > finished else "")
+    begun = [run.name for run in runs if not (run / RESULT_FILE).exists()]
+    return f"{finished} runs finished" + "".join(f", {name} begun" for name in begun)
 
 
 def rows_without_times(work: Path) -> list[dict[str, str]]:
