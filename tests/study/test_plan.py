@@ -60,8 +60,70 @@ def test_names_hold_what_there_is_more_than_one_of(values) -> None:
 
 
 def test_two_runs_of_one_name_are_refused(values) -> None:
-    with pytest.raises(ConfigError, match="would be called 'a-b-probe'"):
-        plan_study(parse(values(data=[{"name": "a/b"}, {"name": "a-b"}])))
+    with pytest.raises(ConfigError, match="would be called 'a-b-alexnet-probe-seed-0'"):
+        plan_study(parse(values(data=[{"name": "a b"}, {"name": "a-b"}])))
+
+
+def test_folders_are_called_the_same_whatever_else_is_planned(values) -> None:
+    few = {run.folder for run in plan_study(parse(values())).runs}
+    study = parse(
+        values(data=[{"name": "photos"}, {"name": "b"}], backbones=["alexnet", "vgg11"], seeds=[0, 1])
+    )
+
+    assert few == {"photos-alexnet-probe-seed-0", "photos-alexnet-all-seed-0"}
+    many = [run.folder for run in plan_study(study).runs]
+    assert few < set(many)
+    assert len(many) == len(set(many)) == 16
+
+
+def test_data_sets_are_called_by_the_last_part_of_their_path(values) -> None:
+    runs = plan_study(
+        parse(values(data=[{"name": "/far/away/pets/"}, {"name": "a/x"}, {"name": "b/x"}]))
+    ).runs
+
+    assert list(dict.fromkeys(run.data for run in runs)) == ["pets", "a/x", "b/x"]
+
+
+def test_weights_come_with_the_name(values, tmp_path: Path) -> None:
+    (tmp_path / "one.pth").touch()
+    (tmp_path / "two.pth").touch()
+    entries = ("alexnet", f"vgg11={tmp_path / 'one.pth'}", f"vgg11={tmp_path / 'two.pth'}")
+
+    plan = plan_study(parse(values()), StudyOptions(backbones=entries, weights="none"))
+
+    assert plan.backbones == ("alexnet", "vgg11 (one)", "vgg11 (two)")
+    assert [run.config.weights for run in plan.runs[::2]] == [
+        *("none", str(tmp_path / "one.pth"), str(tmp_path / "two.pth")),
+    ]
+    assert {run.config.backbone for run in plan.runs} == {"alexnet", "vgg11"}
+
+
+def test_settings_take_the_place_of_every_cases(values) -> None:
+    runs = plan_study(parse(values()), StudyOptions(settings={"epochs": 7, "per_class": 3})).runs
+
+    assert [(run.config.epochs, run.config.per_class) for run in runs] == [(7, 3), (7, 3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"settings": {"epoch": 3}}, "set has an unknown key 'epoch'; did you mean 'epochs'"),
+        ({"settings": {"seed": 3}}, "set has seed; give --seeds instead"),
+        ({"settings": {"recipe": "probe"}}, "set has recipe; give --recipes, or a case"),
+        ({"seeds": (1, 1)}, "seeds names 1 twice"),
+        ({"data": ("a", "a")}, "data names 'a' twice"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(options, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        StudyOptions(**options)
+
+
+def test_what_shares_features_stands_together(values) -> None:
+    study = parse(values(data=[{"name": "a"}, {"name": "b"}], backbones=["alexnet", "vgg11"], seeds=[0, 1]))
+
+    cells = [(run.data, run.backbone) for run in plan_study(study).runs]
+    assert cells == sorted(cells)
 
 
 def test_one_of_the_studys_own_data_sets_keeps_its_split(values) -> None:
