@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from headstart.cli.console import comparison_bar, download_bar, out, percent, print_whole, show_note
-from headstart.errors import ConfigError
+from headstart.errors import ConfigError, name_some
 
 if TYPE_CHECKING:
     from headstart.report import ReferencePanel
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headstart.study.leaderboard import LeaderBoard
     from headstart.study.running import MadeRun
 
+_MOST_NAMED = 6
 _SEEDS = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
 
@@ -89,16 +90,20 @@ def compare(
             place = next(i for i, each in enumerate(planned.runs, start=1) if each is run)
             bar(done, total, f"{place}/{todo} {run.name}: {what}")
 
-        board = compare_plan(
-            planned,
-            folder,
-            store=store,
-            force=force,
-            command=command,
-            progress=tell,
-            ended=lambda made: bar.say(_run_line(made)),
-            downloads=downloads,
-        )
+        try:
+            board = compare_plan(
+                planned,
+                folder,
+                store=store,
+                force=force,
+                command=command,
+                progress=tell,
+                ended=lambda made: bar.say(_run_line(made)),
+                downloads=downloads,
+            )
+        except KeyboardInterrupt:
+            bar.say(f"Go on with: {command}")
+            raise
     _show_board(board)
     return 0 if any(row["seeds"] for row in board.rows) else 2
 
@@ -188,8 +193,11 @@ def _show_board(board: LeaderBoard) -> None:
     for sentence in board.verdict:
         out.print(f"- {sentence}", markup=False, soft_wrap=False)
     _show_panels(board.record.references)
+    reasons: dict[str, list[str]] = {}
     for run, reason in board.record.failures:
-        show_note(f"{run} failed: {reason}")
+        reasons.setdefault(reason, []).append(run)
+    for reason, runs in reasons.items():
+        show_note(f"{name_some(runs, _MOST_NAMED)} failed: {reason}")
     out.print(f"all of it  {board.folder / 'leaderboard.csv'}, leaderboard.md", markup=False)
     out.print(f"again      {board.record.command}", markup=False)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.files import atomic_write
-from headstart.report import Column, ComparisonRecord
+from headstart.report import PHASES, Column, ComparisonRecord
 from headstart.study.panels import reference_panels
 from headstart.study.plan import Plan
 from headstart.study.rows import columns_of, make_entries, read_history
@@ -86,12 +86,15 @@ class LeaderBoard:
         return "\n".join([*lines, "", f"Again: `{record.command}`", ""])
 
     def brief_columns(self) -> list[Column]:
-        """Those that tell most."""
+        """Those that tell most, as many as a terminal has room for."""
         wanted = {column.key: column for column in self.record.columns}
         return [wanted[key] for key in _BRIEF if key in wanted]
 
     def _repr_html_(self) -> str:
-        columns = self.brief_columns()
+        columns = [
+            *self.brief_columns(),
+            *(column for column in self.record.columns if column.key == "remark"),
+        ]
         head = "".join(f"<th>{escape(column.title)}</th>" for column in columns)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell_text(column, row))}</td>" for column in columns) + "</tr>"
@@ -111,7 +114,11 @@ def make_board(plan: Plan, made: Sequence[MadeRun], *, folder: Path, command: st
         command: the command line that repeats it.
     """
     entries = make_entries(plan, made)
-    histories = {entry.label: read_history(entry.runs[0]) for entry in entries if entry.runs}
+    histories = {
+        entry.label: [row for row in read_history(entry.runs[0]) if row["phase"] in PHASES]
+        for entry in entries
+        if entry.runs
+    }
     record = ComparisonRecord(
         title=plan.study.title,
         verdict=verdict(entries),
@@ -136,10 +143,10 @@ def write_board(board: LeaderBoard) -> None:
 
 
 def cell_text(column: Column, row: Mapping[str, Any]) -> str:
-    """A value as people read it; the accuracy with its interval and spread; empty where nothing is known."""
+    """A value as people read it; the accuracy with its interval and spread, or `failed`; empty where nothing is known."""
     value = row.get(column.key)
     if value is None:
-        return ""
+        return "failed" if column.key == "accuracy" else ""
     if column.key == "accuracy":
         spread = "" if row["accuracy_sd"] is None else f" ± {100 * row['accuracy_sd']:.1f}"
         return f"{100 * value:.1f} %{spread} ({100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f})"
