@@ -121,8 +121,9 @@ def test_other_test_images_are_not_paired(entries: MakeEntries) -> None:
     rows = entries({"x": [first], "y": [second]}, first={"y": 7})
 
     assert [(each.label, each.p) for each in compare_best(rows)] == [("y", None)]
-    assert "It is not compared image by image with y: these were tested on other images" in " ".join(
-        verdict(rows)
+    assert (
+        "On photos it is not compared image by image with y: these were tested on other images"
+        in " ".join(verdict(rows))
     )
 
 
@@ -148,8 +149,8 @@ def test_the_words(entries: MakeEntries) -> None:
     )
     assert headline.endswith("sampling of the test set only, mean of 2 seeds that spread by 0.0 points).")
     assert others == [
-        "It really beats y (p < 0.001): more than chance would give, image by image.",
-        "It ties with z (p = 1.00): these test images cannot tell them apart.",
+        "On photos it really beats y (p < 0.001): more than chance would give, image by image.",
+        "On photos it ties with z (p = 1.00): these test images cannot tell them apart.",
     ]
 
 

@@ -176,19 +176,20 @@ def _show_board(board: LeaderBoard) -> None:
     """The leaderboard, and what it says."""
     from headstart.study.leaderboard import cell_text
 
-    columns = board.brief_columns()
-    if len({row["dataset"] for row in board.rows}) == 1:
-        columns = [column for column in columns if column.key != "dataset"]
+    columns = [column for column in board.brief_columns() if column.key != "dataset"]
     if len({row["backbone"] for row in board.rows}) == 1:
         columns = [column for column in columns if column.key != "backbone"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        left, whole = column.kind == "text", column.key in ("accuracy", "recipe")
-        table.add_column(column.title, justify="left" if left else "right", no_wrap=whole)
-    for row in board.rows:
-        table.add_row(*(cell_text(column, row) for column in columns))
-    out.print()
-    out.print(table, soft_wrap=False)
+    for data in dict.fromkeys(row["dataset"] for row in board.rows):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            left, whole = column.kind == "text", column.kind == "text" or column.key == "accuracy"
+            table.add_column(column.title, justify="left" if left else "right", no_wrap=whole)
+        for row in board.rows:
+            if row["dataset"] == data:
+                table.add_row(*(cell_text(column, row) for column in columns))
+        out.print()
+        out.print(data, style="bold", markup=False)
+        print_whole(table)
     out.print()
     for sentence in board.verdict:
         out.print(f"- {sentence}", markup=False, soft_wrap=False)

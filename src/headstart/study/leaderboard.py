@@ -143,7 +143,7 @@ def write_board(board: LeaderBoard) -> None:
 
 
 def cell_text(column: Column, row: Mapping[str, Any]) -> str:
-    """A value as people read it; the accuracy with its interval and spread, or `failed`; empty where nothing is known."""
+    """A value as people read it, the accuracy with its interval and spread; empty where nothing is known."""
     value = row.get(column.key)
     if value is None:
         return "failed" if column.key == "accuracy" else ""

@@ -58,13 +58,15 @@ class Entry:
     """One row of the leaderboard with the runs it stands on.
 
     Attributes:
-        label: data set, backbone and case in words.
+        label: data set, backbone and case in words, as far as there are several.
+        short: the same without the data set.
         planned: its first run.
         made: its runs, a seed each.
         values: by column.
     """
 
     label: str
+    short: str
     planned: PlannedRun
     made: tuple[MadeRun, ...]
     values: Mapping[str, Any]
@@ -120,7 +122,8 @@ def _goodness(entry: Entry) -> tuple[bool, float, float]:
 
 def _entry(plan: Plan, made: tuple[MadeRun, ...]) -> Entry:
     planned = made[0].planned
-    several = [planned.data] * (len(plan.data) > 1) + [planned.backbone] * (len(plan.backbones) > 1)
+    short = " ".join([planned.backbone] * (len(plan.backbones) > 1) + [planned.case.name])
+    label = " ".join([planned.data] * (len(plan.data) > 1) + [short])
     runs = [each.run for each in made if each.run is not None]
     first = next((each.folder.name for each in made if each.run is not None), None)
     values = {
@@ -133,7 +136,7 @@ def _entry(plan: Plan, made: tuple[MadeRun, ...]) -> Entry:
         "remark": _remark(made),
         "run": first,
     }
-    return Entry(label=" ".join([*several, planned.case.name]), planned=planned, made=made, values=values)
+    return Entry(label=label, short=short, planned=planned, made=made, values=values)
 
 
 def _figures(runs: Sequence[Run]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def compare_best(entries: Sequence[Entry]) -> list[Pairing]:
     raw = {i: _p_value(answers[0], answers[i]) for i in others}
     tested = [i for i in others if raw[i] is not None]
     corrected = dict(zip(tested, holm([p for i in tested if (p := raw[i]) is not None]), strict=True))
-    return [Pairing(label=entries[i].label, p=corrected.get(i)) for i in others]
+    return [Pairing(label=entries[i].short, p=corrected.get(i)) for i in others]
 
 
 def _p_value(first: Mapping[int, Answers], second: Mapping[int, Answers]) -> float | None:
@@ -110,12 +110,14 @@ def _of_data(data: str, entries: Sequence[Entry]) -> list[str]:
     tied = [each for each in pairings if each.p is not None and not each.is_real]
     unpaired = [each.label for each in pairings if each.p is None]
     if beaten:
-        sentences.append(f"It really beats {_listed(beaten)}: more than chance would give, image by image.")
+        sentences.append(
+            f"On {data} it really beats {_listed(beaten)}: more than chance would give, image by image."
+        )
     if tied:
-        sentences.append(f"It ties with {_listed(tied)}: these test images cannot tell them apart.")
+        sentences.append(f"On {data} it ties with {_listed(tied)}: these test images cannot tell them apart.")
     if unpaired:
         sentences.append(
-            f"It is not compared image by image with {name_some(unpaired, _MOST_NAMED)}: "
+            f"On {data} it is not compared image by image with {name_some(unpaired, _MOST_NAMED)}: "
             "these were tested on other images or other seeds."
         )
     return sentences
@@ -130,7 +132,7 @@ def _headline(data: str, best: Entry) -> str:
         else f", mean of {seeds} seeds that spread by {100 * values['accuracy_sd']:.1f} points"
     )
     return (
-        f"On {data}, {best.label} is best: {100 * values['accuracy']:.1f} % of the test images right "
+        f"On {data}, {best.short} is best: {100 * values['accuracy']:.1f} % of the test images right "
         f"({100 * values['accuracy_low']:.1f} to {100 * values['accuracy_high']:.1f}; {interval}{over})."
     )
 
