@@ -34,7 +34,7 @@ COLUMNS: Final = (
     Column(key="validation_loss", title="validation loss", kind="number", better=None),
     Column(key="seconds", title="training", kind="seconds", better="lower"),
     Column(key="seconds_per_epoch", title="an epoch", kind="seconds", better="lower"),
-    Column(key="ms_per_image", title="inference, ms an image", kind="number", better="lower"),
+    Column(key="ms_per_image", title="inference ms", kind="number", better="lower"),
     Column(key="parameters", title="parameters", kind="integer", better="lower"),
     Column(key="megabytes", title="size, MB", kind="number", better="lower"),
 )
