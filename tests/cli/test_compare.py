@@ -77,7 +77,7 @@ def test_photos_are_compared_on_and_the_command_goes_on(tmp_path: Path, photo_fo
     captured = capsys.readouterr()
     assert "probe-seed-0  " in captured.err
     assert "was there" in captured.err
-    assert "finetune-seed-0 failed: A ridge head is solved for" in captured.err
+    assert "finetune-seed-0, finetune-seed-1 failed: A ridge head is solved for" in captured.err
     assert (tmp_path / "c d" / "leaderboard.csv").read_text().count("\n") == 3
     assert {path.name for path in (tmp_path / "c d" / "runs").iterdir()} == {
         f"photos-tf_efficientnet_lite0-probe-seed-{seed}" for seed in (0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,16 +204,23 @@ def _show_board(board: LeaderBoard) -> None:
     out.print(f"again      {board.record.command}", markup=False)
 
 
-def _show_panels(panels: list[ReferencePanel] | Any) -> None:
-    """The figures of others: what is the same of all once, as `--plan` shows it."""
+def _show_panels(panels: Sequence[ReferencePanel]) -> None:
+    """The figures of others beside ours; and once for all why they cannot be compared, as `--plan` shows it."""
     if not panels:
         return
     out.print()
+    titles = list(dict.fromkeys(what for panel in panels for what, _ in panel.figures if what != "remark"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    for title in titles:
+        table.add_column(title.replace(", ", "\n", 1), justify="right")
     for panel in panels:
-        figures = ", ".join(f"{what} {value}" for what, value in panel.figures if what != "remark")
-        out.print(f"{panel.title}: {figures}", markup=False, soft_wrap=False)
+        figures = dict(panel.figures)
+        table.add_row(panel.title.partition(":")[0], *(figures.get(title, "") for title in titles))
+    print_whole(table)
+    for panel in panels:
         if panel.difference is not None:
-            out.print(f"  {panel.difference}", markup=False)
+            out.print(f"{panel.title.partition(':')[0]}: {panel.difference}", markup=False)
     reasons = list(dict.fromkeys(reason for panel in panels for reason in panel.differences))
     if reasons:
         out.print("[bold]not comparable with the reference's figures, because[/bold]")
