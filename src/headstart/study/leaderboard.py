@@ -20,17 +20,7 @@ from headstart.study.verdict import verdict
 CSV_FILE = "leaderboard.csv"
 MARKDOWN_FILE = "leaderboard.md"
 
-_BRIEF = (
-    "dataset",
-    "backbone",
-    "recipe",
-    "seeds",
-    "accuracy",
-    "log_loss",
-    "seconds",
-    "ms_per_image",
-    "remark",
-)
+_BRIEF = ("dataset", "backbone", "recipe", "seeds", "accuracy", "log_loss", "seconds", "ms_per_image")
 
 
 @dataclass(frozen=True, kw_only=True)
