@@ -12,6 +12,8 @@ from headstart.study.study import Case, Study, StudyData
 
 DEFAULT_RECIPES = ("probe", "lp-ft")
 
+_LONGEST_NAME = 80  # it is a folder's, however many data sets there are
+
 
 def make_study(
     data: Sequence[str],
@@ -46,7 +48,7 @@ def make_study(
         raise ConfigError(f"Two recipes would be called {same[0]!r}.\nRename one of the files.")
     shown = ", ".join(re.split(r"[/\\]", each.rstrip("/\\"))[-1] or each for each in data)
     return Study(
-        name="-".join(_slug(each) for each in shown.split(", ")) or "comparison",
+        name="-".join(_slug(each) for each in shown.split(", "))[:_LONGEST_NAME] or "comparison",
         title=f"Comparison on {shown}",
         data=tuple(StudyData(name=each, split=split) for each in data),
         backbones=tuple(backbones),
