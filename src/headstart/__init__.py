@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from headstart.prediction import Prediction
     from headstart.runs import Run, load_run
     from headstart.study import Ranking, rank_backbones
+    from headstart.study.compare import compare
+    from headstart.study.leaderboard import LeaderBoard
     from headstart.training import FittedHead, fit_head
 
 _HOMES = {
@@ -57,11 +59,13 @@ _HOMES = {
     "ImageDataset": "datasets",
     "LearningCurve": "jobs",
     "Prediction": "prediction",
+    "LeaderBoard": "study.leaderboard",
     "Probe": "jobs",
     "ProbeConfig": "config",
     "Ranking": "study",
     "Run": "runs",
     "TrainConfig": "config",
+    "compare": "study.compare",
     "evaluate": "jobs",
     "extract": "jobs",
     "extract_bottleneck": "jobs",
@@ -92,6 +96,7 @@ __all__ = [
     "HeadstartClassifier",
     "HeadstartError",
     "ImageDataset",
+    "LeaderBoard",
     "LearningCurve",
     "Prediction",
     "Probe",
@@ -99,6 +104,7 @@ __all__ = [
     "Ranking",
     "Run",
     "TrainConfig",
+    "compare",
     "evaluate",
     "extract",
     "extract_bottleneck",

@@ -425,3 +425,14 @@ def test_sigterm_leaves_a_classifier_and_the_run_goes_on(
     resumed = train(read_config(tmp_path / "run/config.toml"), out=tmp_path / "run", store=store)
     assert _same(resumed, whole)
     assert resumed.config == whole.config
+
+
+@pytest.mark.usefixtures("winning")
+def test_among_several_runs_ctrl_c_shortens_none(many: Path, tmp_path: Path, store: Path) -> None:
+    config, folder = _config(many, lr=1e-4, refit="no"), tmp_path / "run"
+    whole = train(config, out=tmp_path / "whole", store=store)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out=folder, store=store, observers=_Signals(at=4).observers, may_end_early=False)
+
+    assert _same(train(config, out=folder, store=store, may_end_early=False), whole)

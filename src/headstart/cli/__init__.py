@@ -12,6 +12,7 @@ from cyclopts.config import Dict
 
 from headstart.cli.backbones import backbones
 from headstart.cli.cache import app as cache
+from headstart.cli.compare import compare
 from headstart.cli.console import err, show_error, show_warnings
 from headstart.cli.demo import demo
 from headstart.cli.evaluate import evaluate
@@ -21,7 +22,6 @@ from headstart.cli.options import GroupingApp
 from headstart.cli.predict import predict
 from headstart.cli.probe import probe
 from headstart.cli.rank import rank
-from headstart.cli.study import study
 from headstart.cli.train import train
 from headstart.config import read_config
 from headstart.errors import HeadstartError
@@ -37,6 +37,7 @@ _OTHER_NAMES = {"--model": "--backbone", "--model-name": "--backbone", "--model_
 
 # Where DATA may be left out, as a file or two others may say it.
 _USAGES = {
+    "compare": "compare (DATA... | STUDY | FILE.toml) [OPTIONS]",
     "train": "train DATA [OPTIONS]",
     "probe": "probe (DATA --out FOLDER | --training-file F --validation-file F) [OPTIONS]",
 }
@@ -68,10 +69,10 @@ def _build_app() -> App:
         evaluate,
         extract,
         probe,
-        backbones,
+        compare,
         rank,
         learning_curve,
-        study,
+        backbones,
         cache,
     ):
         app.command(command)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,6 +16,7 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -130,6 +132,48 @@ class DownloadBar:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+class ComparisonBar:
+    """Shows how far a comparison is as a whole, with the time left; lines about runs that have ended stand above it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+
+    def __call__(self, done: float, total: float, words: str) -> None:
+        """`done` of `total` units of work are behind us.
+
+        Args:
+            done: of all runs.
+            total: likewise.
+            words: which run is at work, and on what.
+        """
+        known = self._progress.tasks[0].completed
+        self._progress.update(self._task, completed=max(done, known), total=total, description=escape(words))
+        self._progress.start()
+
+    def say(self, line: str) -> None:
+        """A line about a run, which stays."""
+        err.print(line, markup=False)
+
+
+@contextmanager
+def comparison_bar() -> Iterator[ComparisonBar]:
+    """A progress bar over all runs with the time left; it appears with the first run, and vanishes."""
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+    )
+    progress = Progress(
+        *columns, console=err, transient=True, disable=not err.is_terminal, speed_estimate_period=3600
+    )
+    try:
+        yield ComparisonBar(progress)
+    finally:
+        progress.stop()
 
 
 @contextmanager

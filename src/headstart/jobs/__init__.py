@@ -4,7 +4,8 @@ from headstart.jobs.evaluate import Evaluation, evaluate
 from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
 from headstart.jobs.learning_curve import LearningCurve, learning_curve
 from headstart.jobs.probe import PathProbe, Probe, probe
-from headstart.jobs.train import train
+from headstart.jobs.shelf import Shelf
+from headstart.jobs.train import train, written_out
 from headstart.jobs.work import Observers
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Observers",
     "PathProbe",
     "Probe",
+    "Shelf",
     "WrittenFile",
     "evaluate",
     "extract",
@@ -21,4 +23,5 @@ __all__ = [
     "learning_curve",
     "probe",
     "train",
+    "written_out",
 ]

@@ -119,6 +119,7 @@ def fit_by_epochs(
                 epoch=note,
             ),
         )
+    keeps_best = keeps_best and work.may_end_early
     if interruption and not (keeps_best and interruption.signal == signal.SIGINT):
         raise KeyboardInterrupt
     return trained

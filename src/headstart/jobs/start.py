@@ -1,6 +1,6 @@
 """Where a run starts from: pretrained weights, random ones, or an earlier run's classifier (`--init RUN`)."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -13,6 +13,7 @@ from headstart.config import TrainConfig
 from headstart.errors import ConfigError
 from headstart.heads import LinearHead, MlpHead
 from headstart.jobs.images import load_backbone_of
+from headstart.jobs.shelf import Shelf
 
 # The heads that can be trained further.
 _KINDS: Final[Mapping[str, type[nn.Module]]] = MappingProxyType(
@@ -49,16 +50,21 @@ class Start:
         return self.head if fits else None
 
 
-def load_start(config: TrainConfig) -> Start:
+def load_start(config: TrainConfig, shelf: Shelf | None = None) -> Start:
     """Load the network that a configuration starts from.
+
+    Args:
+        config: a run's configuration.
+        shelf: where the network may stand already; one that goes on from an earlier run is always loaded anew.
 
     Raises:
         RunError: the earlier run holds no classifier.
         ConfigError: it has another network.
     """
-    backbone = load_backbone_of(config)
     if config.init is None:
-        return Start(backbone=backbone)
+        shelf = shelf if shelf is not None else Shelf()
+        return Start(backbone=shelf.get("network", _network_key(config), lambda: load_backbone_of(config)))
+    backbone = load_backbone_of(config)
     earlier = Classifier.load(config.init)
     if earlier.backbone.card.architecture != backbone.card.architecture:
         raise ConfigError(
@@ -70,3 +76,9 @@ def load_start(config: TrainConfig) -> Start:
     return Start(
         backbone=backbone.trained(), head=earlier.head, layer=earlier.cut.name, classes=earlier.classes
     )
+
+
+def _network_key(config: TrainConfig) -> tuple[Hashable, ...]:
+    """What decides which network it is; the seed only where the weights are random."""
+    seed = config.seed if config.weights.endswith("none") else None
+    return (config.backbone, config.weights, config.size, config.resize, seed)

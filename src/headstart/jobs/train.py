@@ -4,7 +4,7 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -26,12 +26,15 @@ from headstart.jobs.images import (
     list_images_of,
     normalise_for,
 )
+from headstart.jobs.latency import HOW, measure_latency
 from headstart.jobs.novelty import find_novelty
 from headstart.jobs.result import Judged, make_result
+from headstart.jobs.shelf import Shelf
 from headstart.jobs.start import load_start
 from headstart.jobs.techniques import TECHNIQUES
 from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
+from headstart.prediction import WEIGHTS_FILE
 from headstart.recipes import expand_recipe, read_recipe
 from headstart.report import PHASES, RunRecord, draw_thumbnail, render_report
 from headstart.runs import CHECKPOINT_FILE, REFIT_CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
@@ -48,6 +51,9 @@ def train(
     no_store: bool = False,
     observers: Observers | None = None,
     downloads: DownloadProgress | None = None,
+    report: bool = True,
+    may_end_early: bool = True,
+    shelf: Shelf | None = None,
 ) -> Run:
     """Train a classifier on a folder of photos, judge it, and write it all to a run folder.
 
@@ -60,6 +66,9 @@ def train(
         no_store: compute features anew wherever they are needed, and keep none: the plain way, with the same outcome.
         observers: told how far it is.
         downloads: told how far the download of a data set is, in bytes.
+        report: also draw the report and its figures, which takes longer than fitting a head.
+        may_end_early: whether Ctrl-C ends the fine-tuning of `auto` and keeps what there is; otherwise it is raised.
+        shelf: holds what several runs in one process have in common; by default nothing.
 
     Returns:
         The finished run.
@@ -76,11 +85,13 @@ def train(
         KeyboardInterrupt: it was interrupted; the same call takes it up again.
     """
     start, began = time.perf_counter(), time.monotonic()
-    config = _resolved(config if isinstance(config, TrainConfig) else TrainConfig(config))
+    asked = written_out(config if isinstance(config, TrainConfig) else TrainConfig(config))
+    resolved = config = replace(asked, device=choose_device(asked.device))
     observers = observers if observers is not None else Observers()
-    listed = list_images_of(config, store, downloads)
+    shelf = shelf if shelf is not None else Shelf()
+    listed = shelf.get("listing", _listing_key(config), lambda: list_images_of(resolved, store, downloads))
     # All before the folder: a mistyped name costs nobody a run that is replaced.
-    begun = load_start(config)
+    begun = load_start(config, shelf)
     check_options(config, begun.backbone)
     with ExitStack() as stack:
         features = stack.enter_context(_store_of(store, no_store=no_store))
@@ -106,6 +117,7 @@ def train(
             began=began,
             start=begun,
             observers=observers,
+            may_end_early=may_end_early,
         )
         stack.enter_context(_resumable(writer, observers))
         outcome = auto(work) if config.recipe == "auto" else _technique(work)
@@ -114,22 +126,32 @@ def train(
         result = make_result(
             writer.config, work, outcome, judged, {"read": data.seconds, **outcome.seconds, **seconds}
         )
+        result["asked"] = {key: value for key, value in asdict(asked).items() if value is not None}
+        result["classifier"] = _measures(writer, work, outcome, shelf)
         result["seconds"]["total"] = time.perf_counter() - start
-        _write_report(writer, work, outcome, judged, result)
+        if report:
+            _write_report(writer, work, outcome, judged, result)
         return writer.finish(result)
 
 
-def _resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with places and device that mean the same tomorrow, and what follows from its precision."""
+def written_out(config: TrainConfig) -> TrainConfig:
+    """The configuration with places that mean the same tomorrow, and what follows from its recipe and precision.
+
+    Raises:
+        ConfigError: the recipe's file cannot be read or has bad values.
+    """
     exact = config.precision == "exact" and config.dtype == "auto"
     return replace(
         expand_recipe(config),
         dtype="float32" if exact else config.dtype,
         data=full_location(config.data),
         weights=full_weights(config.weights),
-        device=choose_device(config.device),
         init=None if config.init is None else os.path.abspath(config.init),  # noqa: PTH100 - as a text
     )
+
+
+def _listing_key(config: TrainConfig) -> tuple[Hashable, ...]:
+    return (config.data, config.group, config.group_pattern)
 
 
 @contextmanager
@@ -262,6 +284,28 @@ def _write(writer: RunWriter, work: Work, outcome: Outcome, judged: Judged) -> N
     writer.path(_path(outcome))
     writer.history(_history(outcome.history))
     writer.problems(work.data.problems)
+
+
+def _measures(writer: RunWriter, work: Work, outcome: Outcome, shelf: Shelf) -> dict[str, Any]:
+    """What using the classifier takes; its speed is that of its network, whatever has been trained in it."""
+    classifier = outcome.classifier
+    card, cut, head = classifier.backbone.card, classifier.cut.name, type(classifier.head)
+    key = (
+        card.name,
+        card.architecture,
+        classifier.backbone.preprocess.size,
+        cut,
+        head,
+        classifier.views,
+        work.device,
+    )
+    parts = (classifier.backbone.prefix(classifier.cut), classifier.head)
+    return {
+        "parameters": sum(values.numel() for part in parts for values in part.parameters()),
+        "bytes": (writer.folder / WEIGHTS_FILE).stat().st_size,
+        "ms_per_image": shelf.get("latency", key, lambda: measure_latency(classifier, work.device)),
+        "ms_per_image_is": HOW,
+    }
 
 
 def _path(outcome: Outcome) -> list[dict[str, float | None]]:

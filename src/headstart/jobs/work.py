@@ -98,6 +98,7 @@ class Work:
         observers: who is told.
         began: value of `time.monotonic` when the run began.
         start: the network as it was when the run began, with an earlier run's head.
+        may_end_early: whether Ctrl-C may end the fine-tuning of `auto` and keep what there is.
     """
 
     config: TrainConfig
@@ -115,6 +116,7 @@ class Work:
     began: float
     start: Start
     observers: Observers = field(default_factory=Observers)
+    may_end_early: bool = True
 
     @property
     def runtime(self) -> str | None:

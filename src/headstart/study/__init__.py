@@ -1,5 +1,9 @@
-"""Studies: data sets x backbones x cases x seeds as data, with the figures of others that stand beside them."""
+"""Studies: data sets x backbones x cases x seeds as data, with the figures of others that stand beside them.
 
+What runs them, `headstart.study.compare`, loads networks and stands by itself: a plan is read without them.
+"""
+
+from headstart.study.adhoc import make_study
 from headstart.study.plan import Plan, PlannedRun, StudyOptions, plan_study, same_groups
 from headstart.study.ranking import LeftOut, RankedBackbone, Ranking, rank_backbones
 from headstart.study.rates import rates_in_words
@@ -13,7 +17,6 @@ from headstart.study.study import (
     Study,
     StudyData,
 )
-from headstart.study.writing import write_configs
 
 __all__ = [
     "CLASSIFIER",
@@ -30,11 +33,11 @@ __all__ = [
     "StudyData",
     "StudyOptions",
     "load_study",
+    "make_study",
     "parse_study",
     "plan_study",
     "rank_backbones",
     "rates_in_words",
     "same_groups",
     "shipped_studies",
-    "write_configs",
 ]

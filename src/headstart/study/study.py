@@ -69,6 +69,21 @@ class ReferenceProtocol:
     metric: str
     not_stated: tuple[str, ...]
 
+    def in_words(self) -> list[tuple[str, str]]:
+        """How the figures came about, what and how; what is not stated is said to be so."""
+        counts = [("trained on", self.n_train), ("held out", self.n_held_out)]
+        numbers = ", ".join(f"{what}: {'not stated' if n is None else f'{n:,}'}" for what, n in counts)
+        found = [
+            ("data", self.data),
+            ("split", self.split),
+            ("images", numbers),
+            ("backbone", self.backbone),
+            ("weights", self.weights),
+            ("held out", self.held_out_use),
+            ("figures", self.metric),
+        ]
+        return [*found, ("not stated", ", ".join(self.not_stated))] if self.not_stated else found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
@@ -124,6 +139,7 @@ class Study:
         cases: in the order in which they can be run.
         protocols: how the figures of others came about, by a name of its own.
         references: these figures.
+        is_written: whether somebody wrote its cases down, so that what distinguishes them is worth columns.
     """
 
     name: str
@@ -135,6 +151,7 @@ class Study:
     cases: tuple[Case, ...]
     protocols: Mapping[str, ReferenceProtocol]
     references: tuple[Reference, ...]
+    is_written: bool = True
 
     def reference(self, case: str, data: str, backbone: str) -> Reference | None:
         """The figures of others for a case: those of that data set and backbone.
