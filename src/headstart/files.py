@@ -77,12 +77,15 @@ def require_place_for(file: Path) -> None:
     """Make sure that a file of this name can be there, before anything is computed for it.
 
     Raises:
-        DataError: there is no such folder, or a folder of the file's name.
+        DataError: there is no such folder, a folder of the file's name, or something else that is not to be replaced.
     """
     if not file.parent.is_dir():
         raise DataError(f"There is no folder {file.parent} to write {file.name} to.\nMake it first.")
     if file.is_dir():
         raise DataError(f"{file} is a folder, and a file is to be written there.\nGive the name of a file.")
+    # A finished file takes the place of what has its name: of /dev/stdout too, for whoever may.
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise DataError(f"{file} is a link or a device, which would be replaced.\nGive the name of a file.")
 
 
 def temporary_beside(path: Path) -> Path:

@@ -140,6 +140,7 @@ def test_warnings_go_to_standard_error(run: Run, store: str, tmp_path: Path, cap
         (["predict", "{run}", "{photo}", "--csv", "{tmp}/none/x.csv"], "There is no folder"),
         (["predict", "{run}", "{photo}", "--figure", "{tmp}/none/x.png"], "There is no folder"),
         (["evaluate", "{run}", "{photos}", "--csv", "{tmp}/empty"], "is a folder, and a file"),
+        (["predict", "{run}", "{photo}", "--csv", "{tmp}/link"], "is a link or a device"),
         (["evaluate", "{tmp}/empty", "{photos}"], "is no run"),
         (["evaluate", "{run}", "{tmp}/none"], "There is no folder"),
         (["evaluate", "{run}", "{tmp}/others"], "does not know 'lava', 'wool'"),
@@ -163,6 +164,7 @@ def test_every_command_wrong(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
     (tmp_path / "bad.toml").write_text("data = ")
     (tmp_path / "unknown.toml").write_text(f'data = "{run.config.data}"\nperclass = 3\n')
     draw_photos(tmp_path / "one", classes=("brick",), per_class=1)
