@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
 from headstart.errors import DataError
-from headstart.metrics import Scores, score_predictions, wilson_interval
+from headstart.metrics import Scores, calibration_error, reliability_bins, score_predictions, wilson_interval
 
 
 def some_predictions(
@@ -118,3 +118,15 @@ def test_to_dict_is_json() -> None:
 def test_what_cannot_be_scored(p: NDArray[np.float64], labels: list[int], message: str) -> None:
     with pytest.raises(DataError, match=message):
         score_predictions(p, labels)
+
+
+def test_reliability_bins_hold_every_image_and_make_the_calibration_error() -> None:
+    p, labels = some_predictions(5, 200, 4)
+    bins = reliability_bins(p, labels)
+    assert bins.images.sum() == 200
+    assert bins.correct.sum() == (p.argmax(axis=1) == labels).sum()
+    assert bins.confidence.sum() == pytest.approx(p.max(axis=1).sum())
+    low, high = bins.edges[:-1][bins.images > 0], bins.edges[1:][bins.images > 0]
+    mean = (bins.confidence / np.maximum(bins.images, 1))[bins.images > 0]
+    assert ((low < mean) & (mean <= high)).all()
+    assert calibration_error(p, labels) == pytest.approx(np.abs(bins.confidence - bins.correct).sum() / 200)

@@ -103,13 +103,45 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
     Returns:
         The error, 0 (probabilities can be taken at their word) to 1.
     """
+    bins = reliability_bins(probabilities, labels)
+    # A bin's distance times its images is a distance of two sums, so empty bins need no care.
+    return float(np.abs(bins.confidence - bins.correct).sum() / len(labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBins:
+    """Images by the probability of their most probable class, in B equally wide bins (low, high].
+
+    Attributes:
+        edges: (B + 1,) from 0 to 1.
+        images: (B,) int64, how many are in each bin.
+        confidence: (B,) the sum of their probabilities.
+        correct: (B,) how many of them were classified right.
+    """
+
+    edges: NDArray[np.float64]
+    images: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    correct: NDArray[np.float64]
+
+
+def reliability_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ReliabilityBins:
+    """The 15 bins that the calibration error and a reliability diagram are made from.
+
+    Args:
+        probabilities: (n, K), each row adding up to 1.
+        labels: (n,) true classes.
+    """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    inner_edges = np.linspace(0, 1, _BINS + 1)[1:-1]
-    bins = np.digitize(confidence, inner_edges, right=True)
-    # A bin's distance times its images is a distance of two sums, so empty bins need no care.
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    edges = np.linspace(0, 1, _BINS + 1)
+    bins = np.digitize(confidence, edges[1:-1], right=True)
+    return ReliabilityBins(
+        edges=edges,
+        images=np.bincount(bins, minlength=_BINS),
+        confidence=np.bincount(bins, weights=confidence, minlength=_BINS).astype(np.float64),
+        correct=np.bincount(bins, weights=correct, minlength=_BINS).astype(np.float64),
+    )
 
 
 def _log_loss(p: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
