@@ -19,6 +19,7 @@ from headstart.cli.extract import extract
 from headstart.cli.options import GroupingApp
 from headstart.cli.predict import predict
 from headstart.cli.probe import probe
+from headstart.cli.report import report
 from headstart.cli.study import study
 from headstart.cli.train import train
 from headstart.config import read_config
@@ -58,7 +59,7 @@ def _build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
-    for command in (demo, train, predict, evaluate, extract, probe, backbones, study, cache):
+    for command in (demo, train, predict, evaluate, extract, probe, backbones, report, study, cache):
         app.command(command)
     for name, usage in _USAGES.items():
         app[name].usage = f"Usage: headstart {usage}"

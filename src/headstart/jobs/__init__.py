@@ -3,6 +3,7 @@
 from headstart.jobs.evaluate import Evaluation, evaluate
 from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
 from headstart.jobs.probe import PathProbe, Probe, probe
+from headstart.jobs.reporting import report
 from headstart.jobs.train import train
 from headstart.jobs.work import Observers
 
@@ -17,5 +18,6 @@ __all__ = [
     "extract",
     "extract_bottleneck",
     "probe",
+    "report",
     "train",
 ]

@@ -41,6 +41,7 @@ def make_result(
     classifier, data = outcome.classifier, work.data
     card = classifier.backbone.card
     return {
+        "name": data.dataset.name,
         "technique": outcome.technique,
         "test": judged.test.to_dict(),
         "validation": judged.validation.to_dict() if judged.validation is not None else None,
@@ -51,6 +52,7 @@ def make_result(
             "folds": data.record.folds,
             **outcome.choice,
         },
+        "kept_epochs": dict(outcome.kept),
         "backbone": {
             "name": card.name,
             "weights": classifier.backbone.weights,
