@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from headstart.backbones import Backbone
+from headstart.backbones import Backbone, build_network, load_backbone
+from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import DiskFiles, Reader, load_dataset
 from headstart.errors import ConfigError, DataError, RunError
 from headstart.jobs import report, train
-from headstart.jobs.explaining import MOST_RIGHT, MOST_WRONG, choose_rows
+from headstart.jobs.explaining import MOST_RIGHT, MOST_WRONG, _in_two, _reaches_positions, choose_rows
 from headstart.jobs.reporting import draw_thumbnails, read_record
 from headstart.runs import PREDICTIONS_FILE, REPORT_FILE, Run
 
@@ -99,6 +101,25 @@ def test_where_the_classifier_looks(run: Run) -> None:
     page = run.report.read_text(encoding="utf-8")
     assert 'id="explained"' in page
     assert page.count("under a heat map of what speaks for") == 3
+
+
+@pytest.mark.slow
+def test_a_transformer_is_explained_before_its_last_attention() -> None:
+    card = replace(
+        load_backbone("tf_efficientnet_lite0", weights="none").card,
+        **{"name": "vit", "source": "timm", "architecture": "vit_tiny_patch16_224", "aliases": {}},
+    )
+    vit = Backbone(card=card, network=build_network(card, seed=0), weights="none", weights_sha256="0")
+    cut = vit.cut("fc_norm")
+    head = torch.nn.Linear(192, 2)
+    front, network = _in_two(Classifier(backbone=vit, cut=cut, head=head, classes=("a", "b")))
+    with torch.no_grad():
+        features = front(torch.zeros(1, 3, 224, 224))
+    assert features.shape == (1, 197, 192)
+    assert _reaches_positions(front, network, 224)
+    last = vit.part(None, vit.cut("norm"))
+    rest = torch.nn.Sequential(last, vit.part(vit.cut("norm"), cut), head)
+    assert not _reaches_positions(last, rest, 224)
 
 
 def test_explaining_needs_photos(run: Run, photo_folder: Path) -> None:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -103,25 +104,45 @@ def _in_two(classifier: Classifier) -> tuple[nn.Module, nn.Module]:
         True for _ in classifier.head.buffers()
     ):
         raise ConfigError("--explain needs a head that can be differentiated.")
-    cut = _last_with_positions(backbone, end)
-    front = backbone.part(None, cut)
-    rest = [] if cut.name == end.name else [backbone.part(cut, end)]
-    return front, nn.Sequential(front, *rest, classifier.head)
+    for cut in reversed(_with_positions(backbone, end)):
+        front = backbone.part(None, cut)
+        rest = [] if cut.name == end.name else [backbone.part(cut, end)]
+        network = nn.Sequential(front, *rest, classifier.head).eval()
+        if _reaches_positions(front, network, backbone.preprocess.size):
+            return front, network
+    raise BackboneError(
+        f"{backbone.name} has no layer whose features stand for places in the image.\nLeave out --explain."
+    )
 
 
-def _last_with_positions(backbone: Backbone, end: Cut) -> Cut:
-    """The last cut up to the classifier's whose features stand for places in the image."""
-    found = None
+def _with_positions(backbone: Backbone, end: Cut) -> list[Cut]:
+    """The cuts up to the classifier's whose features stand for places in the image, from the pixels on."""
+    found = []
     for cut in backbone.cuts.values():
-        if _side(cut.shape) > 1 and cut.goes_on:
-            found = cut
+        if _side(cut.shape) > 1 and (cut.goes_on or cut.name == end.name):
+            found.append(cut)
         if cut.name == end.name:
             break
-    if found is None:
-        raise BackboneError(
-            f"{backbone.name} has no layer whose features stand for places in the image.\nLeave out --explain."
-        )
     return found
+
+
+def _reaches_positions(front: nn.Module, network: nn.Module, size: int) -> bool:
+    """Whether the answer depends on the features at the image's places.
+
+    Behind the last attention of a transformer that answers from its class token it does not.
+    """
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+        output.retain_grad()
+        kept.append(output)
+
+    hook = front.register_forward_hook(keep)
+    image = torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(0))
+    network(image.requires_grad_())[0].max().backward()
+    hook.remove()
+    gradient = kept[0].grad
+    return gradient is not None and bool(_as_planes(gradient).any())
 
 
 def _side(shape: tuple[int, ...]) -> int:
