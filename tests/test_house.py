@@ -24,6 +24,8 @@ HOMES = {
     "rich": {"cli"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
+    "plotly": {"report"},
+    "pytorch_grad_cam": {"jobs"},
     "skimage": {"datasets"},
     "sqlite3": {"features"},
     "simplejpeg": {"images"},

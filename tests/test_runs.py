@@ -64,6 +64,12 @@ def test_what_was_written_can_be_read(finished: Path) -> None:
     assert (run.folder, run.config) == (finished, CONFIG)
     assert run.result == {"test": {"accuracy": 0.5}, "name": "é"}
     assert run.report.read_text(encoding="utf-8") == "<html>é</html>"
+    assert run.path() == [{"strength": 1.0, "validation_loss": None}]
+    assert run.history() == [
+        EPOCH,
+        {**EPOCH, "epoch": 2, "validation_loss": None, "validation_accuracy": None},
+    ]
+    assert run.problems() == [('odd, "name".jpg', "empty file")]
     assert run.images().to_pylist() == [{"path": "a/1.jpg", "class": "a", "split": "test", "sha256": "00"}]
     assert run.predictions().to_pylist() == [
         {

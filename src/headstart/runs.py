@@ -26,7 +26,7 @@ from headstart.datasets import Problem
 from headstart.errors import HeadstartError, RunError
 from headstart.files import TEMPORARY_SUFFIX, atomic_write
 from headstart.prediction import CARD_FILE, WEIGHTS_FILE
-from headstart.report import RenderedReport
+from headstart.report import RenderedReport, render_card
 
 CONFIG_FILE = "config.toml"
 RESULT_FILE = "result.json"
@@ -97,6 +97,31 @@ class Run:
     def images(self) -> pa.Table:
         """One row an image of the run: path, class, split, sha256 (hex), and group where there are groups."""
         return pq.read_table(self.folder / IMAGES_FILE)
+
+    def path(self) -> list[dict[str, float | None]]:
+        """The path of values tried, one row each; none where there was no path."""
+        return [{name: _number(text) for name, text in row.items()} for row in self._rows(PATH_FILE)]
+
+    def history(self) -> list[dict[str, Any]]:
+        """One row an epoch, with the `HISTORY_COLUMNS`; none where nothing was trained in epochs."""
+        rows = self._rows(HISTORY_FILE)
+        return [
+            {name: text if name == "phase" else _number(text) for name, text in row.items()}
+            | {"epoch": int(row["epoch"])}
+            for row in rows
+        ]
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Path and reason of each file that could not be read."""
+        return [(row["path"], row["reason"]) for row in self._rows(PROBLEMS_FILE)]
+
+    def _rows(self, name: str) -> list[dict[str, str]]:
+        with (self.folder / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return render_card(str(self.result["name"]), self.result, self.report)
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
@@ -353,6 +378,10 @@ def _next_folder(data: str) -> Path:
             ) from error
         else:
             return folder
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -33,9 +33,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Backbone) -> Backbone:
 def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this test have an empty report: drawing one takes longer than training a tiny network."""
     monkeypatch.setattr(
-        importlib.import_module("headstart.jobs.train"),
+        importlib.import_module("headstart.jobs.reporting"),
         "render_report",
-        lambda *_: RenderedReport(html="", figures={}),
+        lambda *_, **__: RenderedReport(html="", figures={}),
     )
 
 

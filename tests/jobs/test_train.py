@@ -4,8 +4,7 @@ import hashlib
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from headstart.config import TrainConfig
-from headstart.datasets import DiskFiles, Reader, load_dataset
 from headstart.errors import BackboneError, DataError, RunError
 from headstart.jobs import Observers, train
 from headstart.metrics import GROUPED_INTERVAL
@@ -283,24 +281,6 @@ def test_photos_that_cannot_be_used_cost_no_finished_run(photo_folder: Path, tmp
 
     assert load_run(tmp_path / "run").result == before
     assert load_run(tmp_path / "run").config.seed == 0
-
-
-def test_all_thumbnails_take_one_pass_over_an_archive(photo_folder: Path) -> None:
-    passes: list[list[str]] = []
-
-    class Watched(DiskFiles):
-        def readers(self, names: Iterable[str]) -> Iterator[Reader]:
-            passes.append(list(names))
-            return super().readers(passes[-1])
-
-    dataset = replace(load_dataset(photo_folder), files=Watched(root=photo_folder))
-    wanted = dataset.names()[3:9]
-    (photo_folder / wanted[2]).unlink()
-
-    drawn = MODULE._thumbnails(dataset, wanted[::-1])
-
-    assert passes == [wanted]
-    assert sorted(drawn) == sorted(wanted[:2] + wanted[3:])
 
 
 @pytest.mark.usefixtures("tiny", "unillustrated")

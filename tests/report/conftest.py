@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.metrics import score_predictions
-from headstart.report import RunRecord, draw_thumbnail
+from headstart.report import Column, ComparisonRecord, ReferencePanel, RunRecord, draw_thumbnail
 
 MakeRecord = Callable[..., RunRecord]
 MakeEpochs = Callable[..., list[dict[str, Any]]]
@@ -99,12 +99,75 @@ def make_epochs() -> MakeEpochs:
 
 
 @pytest.fixture(scope="session")
-def thumbnails() -> Callable[[Sequence[str]], dict[str, bytes]]:
+def thumbnails() -> Callable[[Sequence[str], int], dict[str, bytes]]:
     """A soft little picture for every path."""
 
-    def draw(path: str) -> bytes:
+    def draw(path: str, side: int) -> bytes:
         rng = np.random.default_rng(len(path))
         coarse = rng.integers(0, 256, size=(14, 14, 3), dtype=np.uint8)
-        return draw_thumbnail(np.kron(coarse, np.ones((16, 16, 1), dtype=np.uint8)))
+        return draw_thumbnail(np.kron(coarse, np.ones((16, 16, 1), dtype=np.uint8)), side=side)
 
-    return lambda paths: {path: draw(path) for path in paths}
+    return lambda paths, side: {path: draw(path, side) for path in paths}
+
+
+@pytest.fixture(scope="session")
+def make_comparison(make_epochs: MakeEpochs) -> Callable[..., ComparisonRecord]:
+    """A function that makes the record of a comparison of so many rows; keywords replace its fields."""
+
+    def column(key: str, kind: Any, better: Any = None) -> Column:
+        return Column(key=key, title=key.title(), kind=kind, better=better)
+
+    def make(n: int = 6, **changes: Any) -> ComparisonRecord:
+        rows = [
+            {
+                **{"dataset": ("pets", "scenes")[i % 2], "backbone": f"net {i // 2}", "recipe": "probe"},
+                **{
+                    "accuracy": 0.9 - 0.01 * i,
+                    "accuracy_low": 0.8 - 0.01 * i,
+                    "accuracy_high": 0.95 - 0.01 * i,
+                },
+                **{
+                    "seconds": 200.0 / (i + 1),
+                    "loss": 0.5 + i,
+                    "parameters": 1_000_000 * (i + 3) % 7_000_000,
+                },
+                "run": f"runs/{i}",
+            }
+            for i in range(n)
+        ]
+        record = ComparisonRecord(
+            title="A comparison",
+            verdict=["net 0 is the most accurate.", "It ties with net 1."],
+            columns=[
+                *(
+                    column("dataset", "text"),
+                    column("backbone", "text"),
+                    column("accuracy", "percent", "higher"),
+                ),
+                *(column("seconds", "seconds", "lower"), column("loss", "number", "lower")),
+                column("parameters", "integer", "lower"),
+            ],
+            rows=rows,
+            failures=[("runs/9", "the disk is full")],
+            references=[
+                ReferencePanel(
+                    title="A paper",
+                    figures=[("accuracy", "88.2 %")],
+                    protocol=[("backbone", "another")],
+                    differences=["another backbone"],
+                    difference=None,
+                ),
+                ReferencePanel(
+                    title="A program",
+                    figures=[],
+                    protocol=[],
+                    differences=[],
+                    difference="Ours is 1.2 points higher.",
+                ),
+            ],
+            histories={row["run"]: make_epochs(4) for row in rows},
+            command="headstart compare pets scenes",
+        )
+        return dataclasses.replace(record, **changes)
+
+    return make

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from headstart import metrics
 from headstart.metrics import score_predictions
 from headstart.report.findings import find_classes, find_confusions
-from headstart.report.words import breakable, duration, facts, percent, power_of_ten, verdict
+from headstart.report.words import breakable, duration, facts, percent, power_of_ten, reliability, verdict
 
 
 def plain(text: str) -> str:
@@ -68,3 +69,18 @@ def test_facts_are_flat_text() -> None:
 
 def test_breakable_escapes() -> None:
     assert breakable("a_b/<i>.jpg") == "a_<wbr>b/<wbr>&lt;i&gt;.jpg"
+
+
+def test_reliability_in_words() -> None:
+    p, labels = np.array([[0.9, 0.1]] * 10), np.array([0] * 8 + [1] * 2)
+    whole, apart = (
+        text.replace("\N{NO-BREAK SPACE}", " ") for text in reliability(metrics.reliability(p, labels), 0.1)
+    )
+    assert whole.endswith(
+        "answer 90.0 %, and is right 80.0 % of the time: on the whole too sure, by 10.0 points."
+    )
+    assert "10.0 points apart" in apart
+    modest, _ = reliability(metrics.reliability(p, np.zeros(10, dtype=np.int64)), 0.1)
+    assert "too modest, by 10.0 points" in modest
+    same, _ = reliability(metrics.reliability(p, np.array([0] * 9 + [1])), 0.0)
+    assert same.endswith("as often as it says.")

@@ -22,6 +22,7 @@ from headstart.cli.options import GroupingApp
 from headstart.cli.predict import predict
 from headstart.cli.probe import probe
 from headstart.cli.rank import rank
+from headstart.cli.report import report
 from headstart.cli.train import train
 from headstart.config import read_config
 from headstart.errors import HeadstartError
@@ -72,6 +73,7 @@ def _build_app() -> App:
         compare,
         rank,
         learning_curve,
+        report,
         backbones,
         cache,
     ):

@@ -200,6 +200,7 @@ def _show_board(board: LeaderBoard) -> None:
         reasons.setdefault(reason, []).append(run)
     for reason, runs in reasons.items():
         show_note(f"{name_some(runs, _MOST_NAMED)} failed: {reason}")
+    out.print(f"report     {board.folder / 'report.html'}", markup=False)
     out.print(f"all of it  {board.folder / 'leaderboard.csv'}, leaderboard.md", markup=False)
     out.print(f"again      {board.record.command}", markup=False)
 

@@ -42,6 +42,7 @@ def make_result(
     classifier, data = outcome.classifier, work.data
     card = classifier.backbone.card
     return {
+        "name": data.dataset.name,
         "technique": outcome.technique,
         "test": judged.test.to_dict(),
         "validation": judged.validation.to_dict() if judged.validation is not None else None,
@@ -54,6 +55,7 @@ def make_result(
         },
         "calibration": _calibration(data, outcome),
         "unlike": dict(judged.unlike),
+        "kept_epochs": dict(outcome.kept),
         "backbone": {
             "name": card.name,
             "weights": classifier.backbone.weights,

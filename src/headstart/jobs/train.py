@@ -5,7 +5,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,9 +13,8 @@ from headstart.backbones import Backbone, full_weights
 from headstart.config import TrainConfig
 from headstart.datasets import ImageDataset, Problem, SplitRecord, assign_splits, full_location
 from headstart.download import Progress as DownloadProgress
-from headstart.errors import DataError, UnreadableImageError
+from headstart.errors import DataError
 from headstart.features import FeatureStore
-from headstart.images import decode_image
 from headstart.jobs.auto import auto
 from headstart.jobs.checks import check_options
 from headstart.jobs.common import listing
@@ -28,6 +27,7 @@ from headstart.jobs.images import (
 )
 from headstart.jobs.latency import HOW, measure_latency
 from headstart.jobs.novelty import find_novelty
+from headstart.jobs.reporting import MOST_TSNE_IN_TRAINING, write_report
 from headstart.jobs.result import Judged, make_result
 from headstart.jobs.shelf import Shelf
 from headstart.jobs.start import load_start
@@ -36,7 +36,6 @@ from headstart.jobs.work import Observers, Outcome, RunData, Work
 from headstart.metrics import score_predictions
 from headstart.prediction import WEIGHTS_FILE
 from headstart.recipes import expand_recipe, read_recipe
-from headstart.report import PHASES, RunRecord, draw_thumbnail, render_report
 from headstart.runs import CHECKPOINT_FILE, REFIT_CHECKPOINT_FILE, Predictions, Run, RunWriter, new_run
 from headstart.runtimes import choose_device
 from headstart.training import Epoch
@@ -130,7 +129,13 @@ def train(
         result["classifier"] = _measures(writer, work, outcome, shelf)
         result["seconds"]["total"] = time.perf_counter() - start
         if report:
-            _write_report(writer, work, outcome, judged, result)
+            write_report(
+                Run(folder=writer.folder, config=writer.config, result=result),
+                outcome.classifier,
+                photos=data.dataset,
+                store=features,
+                most_tsne=MOST_TSNE_IN_TRAINING,
+            )
         return writer.finish(result)
 
 
@@ -320,36 +325,3 @@ def _history(history: Sequence[tuple[str, Epoch]]) -> list[dict[str, Any]]:
         figures = asdict(epoch)
         rows.append({"phase": phase, "epoch": figures.pop("number"), **figures})
     return rows
-
-
-def _write_report(
-    writer: RunWriter, work: Work, outcome: Outcome, judged: Judged, result: dict[str, Any]
-) -> None:
-    """The report and its figures."""
-    dataset = work.data.dataset
-    record = RunRecord(
-        name=dataset.name,
-        result=result,
-        classes=dataset.classes,
-        paths=judged.predictions.paths,
-        labels=judged.predictions.labels,
-        probabilities=judged.predictions.probabilities,
-        path=_path(outcome),
-        history=_history([(phase, epoch) for phase, epoch in outcome.history if phase in PHASES]),
-        best_epoch=outcome.kept,
-        problems=[(problem.path, problem.reason) for problem in work.data.problems],
-        config=asdict(writer.config),
-        command=f"headstart train --config {shlex.quote(str(writer.folder / 'config.toml'))}",
-    )
-    writer.report(render_report(record, lambda names: _thumbnails(dataset, names)))
-
-
-def _thumbnails(dataset: ImageDataset, names: Sequence[str]) -> dict[str, bytes]:
-    """Small JPEGs of photos by name, without those that have gone since they were read."""
-    wanted = set(names)
-    in_order = [name for name in dataset.names() if name in wanted]  # as an archive is read in one pass
-    drawn = {}
-    for name, read in zip(in_order, dataset.files.readers(in_order), strict=True):
-        with suppress(UnreadableImageError):
-            drawn[name] = draw_thumbnail(decode_image(read()))
-    return drawn

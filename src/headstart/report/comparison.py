@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a leaderboard.
+    """A column of the leaderboard.
 
     Attributes:
-        key: under which the rows have it.
+        key: of its values in the rows.
         title: what stands above it.
-        kind: how its values are written.
-        better: which end of it is good; None where neither is.
+        kind: how values are written; a "percent" is a share, 0 to 1.
+        better: which end is the good one; None where there is none.
     """
 
     key: str
@@ -24,14 +24,14 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencePanel:
-    """Figures of others that stand beside ours.
+    """Figures that others have published, with how they came about.
 
     Attributes:
-        title: which.
-        figures: what and how much, in words.
-        protocol: how they came about, what and how, in words.
-        differences: why they cannot be compared with ours; none where they can.
-        difference: ours minus the reference's in words, only where `differences` is empty.
+        title: whose they are.
+        figures: what was measured, and its value.
+        protocol: the conditions: split, n, backbone, what the held-out set was used for.
+        differences: why ours cannot be compared with them, a sentence each; empty where the protocol is the same.
+        difference: "ours - reference" in words, only where `differences` is empty.
     """
 
     title: str
@@ -47,14 +47,14 @@ class ComparisonRecord:
 
     Attributes:
         title: of the page.
-        verdict: sentences in plain words, the most important first.
-        columns: of the leaderboard.
-        rows: of the leaderboard, by column key; also "accuracy_low" and "accuracy_high" (0 to 1), "dataset",
-            "backbone", "recipe", "seconds" (of the training) and "run" (name of its first seed's folder). None where
-            something is not known.
+        verdict: sentences in plain words, first the most important.
+        columns: of the leaderboard, in order.
+        rows: of the leaderboard, best first, by column key; also "accuracy", "accuracy_low" and "accuracy_high" (0 to
+            1), "dataset", "backbone", "recipe", "seconds" (of training) and "run" (folder of the first seed's run,
+            relative to the page), each None where unknown.
         failures: run and reason.
-        references: figures of others.
-        histories: label of a row -> its epochs, as `RunRecord.history` has them.
+        references: what others have published.
+        histories: label of a row -> its epochs, as `RunRecord.history`.
         command: the command line that repeats the comparison.
     """
 

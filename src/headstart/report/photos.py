@@ -19,7 +19,9 @@ from headstart.report.words import percent
 MOST_PHOTOS: Final = 100
 """So many photos fit in one figure of predictions."""
 
-_THUMBNAIL_SIDE: Final = 224
+THUMBNAIL_SIDE: Final = 224
+"""Pixels of a large thumbnail's longer side."""
+
 _COLUMNS: Final = 6
 _PHOTO_SIDE: Final = 2.2  # inches
 _ROW_GAP: Final = 0.35
@@ -44,7 +46,7 @@ class PredictedPhoto:
     note: str = ""
 
 
-def draw_thumbnail(pixels: NDArray[np.uint8], *, side: int = _THUMBNAIL_SIDE) -> bytes:
+def draw_thumbnail(pixels: NDArray[np.uint8], *, side: int = THUMBNAIL_SIDE) -> bytes:
     """A small JPEG of a photo.
 
     Args:
@@ -54,7 +56,7 @@ def draw_thumbnail(pixels: NDArray[np.uint8], *, side: int = _THUMBNAIL_SIDE) ->
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=82, optimize=True)
+    image.save(buffer, format="JPEG", quality=82 if side > 100 else 68, optimize=True)
     return buffer.getvalue()
 
 
@@ -167,7 +169,7 @@ def _show(axes: Axes, thumbnail: bytes | None) -> None:
         )
     else:
         with Image.open(io.BytesIO(thumbnail)) as image:
-            axes.imshow(np.asarray(ImageOps.fit(image.convert("RGB"), (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))))
+            axes.imshow(np.asarray(ImageOps.fit(image.convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))))
 
 
 def _write_below(axes: Axes, text: str, *, line: int, colour: str) -> None:

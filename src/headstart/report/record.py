@@ -15,6 +15,27 @@ PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 """What is trained in epochs, in this order: a head on frozen features, then layers together with the head."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """A test image, and where a classifier looked for the class that it gave.
+
+    Attributes:
+        path: the image.
+        true: its class.
+        predicted: the class that was given.
+        probability: of that class.
+        photo: what the network saw, as JPEG.
+        overlay: the same under its heat map, as JPEG.
+    """
+
+    path: str
+    true: str
+    predicted: str
+    probability: float
+    photo: bytes
+    overlay: bytes
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunRecord:
     """All that the report of one run is made from. Names and paths may hold anything: they are escaped.
@@ -38,6 +59,8 @@ class RunRecord:
         problems: path and reason of each file that could not be read.
         config: the run's options.
         command: the command line that repeats the run.
+        features: (n, d) or (n, d, ...) float32, of the test images, for the map; None where they are not at hand.
+        explained: images with what the classifier looked at; empty where nobody asked.
 
     Raises:
         DataError: there are no test images, shapes do not fit, or phases or epochs are none.
@@ -55,6 +78,8 @@ class RunRecord:
     problems: Sequence[tuple[str, str]]
     config: Mapping[str, Any]
     command: str
+    features: NDArray[np.float32] | None = None
+    explained: Sequence[Explained] = ()
 
     def __post_init__(self) -> None:
         n, k = len(self.paths), len(self.classes)
@@ -65,6 +90,8 @@ class RunRecord:
                 f"{n} test images of {k} classes need labels ({n},) and probabilities ({n}, {k}); got "
                 f"{self.labels.shape} and {self.probabilities.shape}."
             )
+        if self.features is not None and len(self.features) != n:
+            raise DataError(f"{n} test images need as many features; got {len(self.features)}.")
         epochs = {(row["phase"], row["epoch"]) for row in self.history}
         if unknown := {phase for phase, _ in epochs} - set(PHASES):
             raise DataError(

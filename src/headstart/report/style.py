@@ -1,14 +1,14 @@
-"""How figures look, and how they become files: PNG for a folder, SVG for a light or dark page."""
+"""How figures look, and how they become files; and the colours of the page."""
 
 import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import matplotlib as mpl
-from markupsafe import Markup
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,17 +20,13 @@ RIGHT: Final = "#2f5fd0"
 WRONG: Final = "#c2571a"
 PAPER: Final = "#ffffff"
 
-# In a page these colours follow the reader's light or dark theme: report.css defines the variables.
-_PAGE_COLOURS: Final = (
-    *((INK, "var(--ink)"), (MUTED, "var(--muted)"), (RULE, "var(--rule)")),
-    *((RIGHT, "var(--right)"), (WRONG, "var(--wrong)")),
+PAGE_COLOURS: Final = MappingProxyType(
+    {INK: "--ink", MUTED: "--muted", RULE: "--rule", RIGHT: "--right", WRONG: "--wrong", PAPER: "--paper"}
 )
+"""What stands for these colours in a page, so that they follow the reader's light or dark theme: see report.css."""
+
 _PNG_DPI: Final = 160
 _PADDING: Final = 0.08  # inches
-# A chart up to this wide shrinks to fit a phone; the small print of a wider one would be lost, so it scrolls.
-_SHRINKABLE: Final = 430  # points
-_SHRINK, _GROW = 0.66, 1.3
-
 # Class names come in every script; those of these that are installed draw what DejaVu Sans lacks.
 _OTHER_SCRIPTS: Final = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei"),
@@ -70,31 +66,6 @@ def to_png(figure: Figure) -> bytes:
         metadata={"Software": None},
     )
     return buffer.getvalue()
-
-
-def to_svg(figure: Figure, *, name: str, alt: str) -> Markup:
-    """A figure for a page: inline, transparent, in the page's colours and font.
-
-    Args:
-        figure: drawn with the colours of this module.
-        name: unlike that of every other figure on the page.
-        alt: what the figure shows, for those who do not see it.
-    """
-    buffer = io.StringIO()
-    # The salt keeps the ids of two figures apart, and the same on every run.
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(
-            buffer,
-            format="svg",
-            transparent=True,
-            bbox_inches="tight",
-            pad_inches=_PADDING,
-            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        )
-    head, body = re.split(r"(?<=>)", buffer.getvalue().partition("<svg")[2], maxsplit=1)
-    body = re.sub(r'<g id="[^"]*"', "<g", body)  # names like axes_1, the same in every figure
-    body = re.sub(r'style="[^"]*"', lambda match: _page_style(match[0]), body)
-    return _opening(head, alt) + Markup(body)  # matplotlib escapes the texts of an SVG
 
 
 def label(text: str, limit: int = 28) -> str:
@@ -137,24 +108,4 @@ def _house_style() -> dict[Any, Any]:
         "ytick.labelcolor": MUTED,
         "legend.frameon": False,
         "figure.facecolor": PAPER,
-        "svg.fonttype": "none",  # text stays text: to be read aloud, searched, and drawn in the page's font
     }
-
-
-def _page_style(style: str) -> str:
-    style = re.sub(r"font-family: [^;\"]*;? ?", "", style)
-    for colour, variable in _PAGE_COLOURS:
-        style = style.replace(colour, variable)
-    return style
-
-
-def _opening(head: str, alt: str) -> Markup:
-    """The <svg> tag with a description, and a size that follows the page."""
-    width, box = re.search(r'width="([\d.]+)pt"', head), re.search(r'viewBox="([\d. ]+)"', head)
-    if width is None or box is None:
-        raise AssertionError(f"matplotlib wrote an SVG without a size: {head}")
-    natural = float(width[1])
-    least, most = (_SHRINK * natural, _GROW * natural) if natural <= _SHRINKABLE else (natural, natural)
-    style = f"min-width:{least:.0f}pt;max-width:{most:.0f}pt"
-    tag = '<svg class="chart" role="img" aria-label="{}" viewBox="{}" style="{}">'
-    return Markup(tag).format(alt, box[1], style)

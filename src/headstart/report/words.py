@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
+from headstart.metrics import ReliabilityBin
 from headstart.report.findings import ClassFinding, Confusion
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -36,6 +37,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def headline(test: Mapping[str, Any]) -> str:
+    """The one sentence: how often it is right."""
+    low, high = test["accuracy_ci95"]
+    _, _, scope = test["interval"].partition(", ")
+    return (
+        f"This classifier gets {percent(test['accuracy'])} of {test['n']:,} test images right "
+        f"(95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}; {scope or test['interval']})."
+    )
+
+
 def verdict(
     test: Mapping[str, Any], classes: Sequence[ClassFinding], confusions: Sequence[Confusion]
 ) -> list[str]:
@@ -46,16 +57,30 @@ def verdict(
         classes: sorted as `find_classes` does.
         confusions: sorted as `find_confusions` does.
     """
-    low, high = test["accuracy_ci95"]
-    _, _, scope = test["interval"].partition(", ")
-    headline = (
-        f"This classifier gets {percent(test['accuracy'])} of {test['n']:,} test images right "
-        f"(95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}; {scope or test['interval']})."
-    )
-    sentences = [headline, _baseline(classes)]
+    sentences = [headline(test), _baseline(classes)]
     if not confusions:
         return [*sentences, "It makes no mistake on them."]
     return [*sentences, _weakest(classes), _confusion(confusions)]
+
+
+def reliability(bins: Sequence[ReliabilityBin], ece: float) -> list[str]:
+    """Whether the probabilities can be taken at their word, a sentence each.
+
+    Args:
+        bins: of the test images.
+        ece: the calibration error.
+    """
+    n = sum(each.count for each in bins)
+    said = sum(each.count * each.confidence for each in bins) / n
+    was = sum(each.count * each.accuracy for each in bins) / n
+    words = "too sure" if said > was else "too modest"
+    gap = "as often as it says"
+    if abs(said - was) >= 0.005:
+        gap = f"on the whole {words}, by {100 * abs(said - was):.1f} points"
+    both = f"gives its answer {percent(said)}, and is right {percent(was)} of the time"
+    whole = f"On average the classifier {both}: {gap}."
+    apart = f"{100 * ece:.1f} points apart (expected calibration error {percent(ece)})"
+    return [whole, f"Taken bin by bin, the two lie {apart}; with {n:,} images some of that is chance."]
 
 
 def facts(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

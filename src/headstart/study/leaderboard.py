@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.files import atomic_write
-from headstart.report import PHASES, Column, ComparisonRecord
+from headstart.report import PHASES, Column, ComparisonRecord, render_comparison
 from headstart.study.panels import reference_panels
 from headstart.study.plan import Plan
 from headstart.study.rows import columns_of, make_entries, read_history
@@ -19,6 +19,7 @@ from headstart.study.verdict import verdict
 
 CSV_FILE = "leaderboard.csv"
 MARKDOWN_FILE = "leaderboard.md"
+REPORT_FILE = "report.html"
 
 _BRIEF = ("dataset", "backbone", "recipe", "seeds", "accuracy", "log_loss", "seconds", "ms_per_image")
 
@@ -123,13 +124,14 @@ def make_board(plan: Plan, made: Sequence[MadeRun], *, folder: Path, command: st
 
 
 def write_board(board: LeaderBoard) -> None:
-    """Write `leaderboard.csv` and `leaderboard.md` to the comparison's folder.
+    """Write `leaderboard.csv`, `leaderboard.md` and `report.html` to the comparison's folder.
 
     Raises:
         DiskFullError: there is no room.
     """
     board.to_csv(board.folder / CSV_FILE)
     atomic_write(board.folder / MARKDOWN_FILE, board.to_markdown().encode())
+    atomic_write(board.folder / REPORT_FILE, render_comparison(board.record).encode())
 
 
 def cell_text(column: Column, row: Mapping[str, Any]) -> str:
