@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.audit import Audit
     from headstart.backbones import Backbone, list_backbones, load_backbone
     from headstart.classifier import Classifier, Prediction
-    from headstart.config import ExtractConfig, ProbeConfig, TrainConfig
+    from headstart.config import AuditConfig, ExtractConfig, ProbeConfig, TrainConfig
     from headstart.datasets import ImageDataset, load_dataset
     from headstart.errors import HeadstartError
     from headstart.estimator import HeadstartClassifier
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
         read_features,
         write_features,
     )
-    from headstart.jobs import Evaluation, Probe, evaluate, extract, extract_bottleneck, probe, train
+    from headstart.jobs import Evaluation, Probe, audit_images, evaluate, extract, extract_bottleneck, probe, train
     from headstart.runs import Run, load_run
     from headstart.training import FittedHead, fit_head
 
 _HOMES = {
+    "Audit": "audit",
+    "AuditConfig": "config",
     "Backbone": "backbones",
     "Classifier": "classifier",
     "Evaluation": "jobs",
@@ -48,6 +51,7 @@ _HOMES = {
     "ProbeConfig": "config",
     "Run": "runs",
     "TrainConfig": "config",
+    "audit_images": "jobs",
     "evaluate": "jobs",
     "extract": "jobs",
     "extract_bottleneck": "jobs",
@@ -64,6 +68,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
+    "AuditConfig",
     "Backbone",
     "Classifier",
     "Evaluation",
@@ -81,6 +87,7 @@ __all__ = [
     "ProbeConfig",
     "Run",
     "TrainConfig",
+    "audit_images",
     "evaluate",
     "extract",
     "extract_bottleneck",

@@ -10,6 +10,7 @@ from types import FrameType
 from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import Dict
 
+from headstart.cli.audit import audit
 from headstart.cli.backbones import backbones
 from headstart.cli.cache import app as cache
 from headstart.cli.console import err, show_error, show_warnings
@@ -58,7 +59,7 @@ def _build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` says what is kept
     )
-    for command in (demo, train, predict, evaluate, extract, probe, backbones, study, cache):
+    for command in (demo, train, predict, evaluate, audit, extract, probe, backbones, study, cache):
         app.command(command)
     for name, usage in _USAGES.items():
         app[name].usage = f"Usage: headstart {usage}"

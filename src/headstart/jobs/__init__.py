@@ -1,5 +1,6 @@
 """The jobs: train and evaluate a run, extract features to files, probe files of features."""
 
+from headstart.jobs.audit import audit_images
 from headstart.jobs.evaluate import Evaluation, evaluate
 from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
 from headstart.jobs.probe import PathProbe, Probe, probe
@@ -13,6 +14,7 @@ __all__ = [
     "PathProbe",
     "Probe",
     "WrittenFile",
+    "audit_images",
     "evaluate",
     "extract",
     "extract_bottleneck",
