@@ -27,7 +27,16 @@ if TYPE_CHECKING:
         read_features,
         write_features,
     )
-    from headstart.jobs import Evaluation, Probe, audit_images, evaluate, extract, extract_bottleneck, probe, train
+    from headstart.jobs import (
+        Evaluation,
+        Probe,
+        audit_images,
+        evaluate,
+        extract,
+        extract_bottleneck,
+        probe,
+        train,
+    )
     from headstart.runs import Run, load_run
     from headstart.training import FittedHead, fit_head
 

@@ -1,7 +1,7 @@
 """Is the data sound? Copies, leaks, doubtful labels, inseparable classes. Features and pixels in, findings out."""
 
 from headstart.audit.alignment import SIDE, Agreement, compare_pictures
-from headstart.audit.audit import Audit, Judged, Leaks, PatternAdvice, leaking
+from headstart.audit.audit import Audit, Judged, Leaks, PatternAdvice, leaking_copies, leaking_groups
 from headstart.audit.classes import ConfusedClasses, find_confused_classes
 from headstart.audit.duplicates import (
     Duplicates,
@@ -51,7 +51,8 @@ __all__ = [
     "find_neighbours",
     "find_outliers",
     "join_pairs",
-    "leaking",
+    "leaking_copies",
+    "leaking_groups",
     "links_of_groups",
     "list_classes",
     "list_duplicates",

@@ -35,19 +35,21 @@ class Leaks:
     Attributes:
         test: how many test images there are.
         copies: how many of them are copies of an image of train or validation.
-        grouped: how many share a group of the suggested pattern with one; None where none is suggested.
+        grouped: how many share a group with one, given or suggested; None where nothing is known of groups.
+        leaking: how many are the one or the other.
         judged: the probe's scores with and without these.
     """
 
     test: int
     copies: int
-    grouped: int | None = None
+    grouped: int | None
+    leaking: int
     judged: tuple[Judged, ...] = ()
 
     @property
     def share(self) -> float:
         """Share of the test images that leak, as copies or by their group."""
-        return max(self.copies, self.grouped or 0) / self.test if self.test else 0.0
+        return self.leaking / self.test if self.test else 0.0
 
     @property
     def many(self) -> bool:
@@ -88,6 +90,7 @@ class Audit:
         findings: all, kind by kind, each with the surest first.
         leaks: None without test images.
         labels_judged: images whose label was judged; None where that was left out.
+        out_of_fold: share of all judged images that were classified right out of fold; None where none were judged.
         wrong_labels: cleanlab's estimate of how many are wrong.
         pattern: a suggestion, or None.
         confused: class pair's rank -> paths of images taken for the other class.
@@ -104,6 +107,7 @@ class Audit:
     findings: tuple[Finding, ...]
     leaks: Leaks | None
     labels_judged: int | None
+    out_of_fold: float | None
     wrong_labels: int | None
     pattern: PatternAdvice | None
     confused: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -117,7 +121,24 @@ class Audit:
         return [finding for finding in self.findings if finding.kind == kind]
 
 
-def leaking(groups: NDArray[np.int64], splits: NDArray[np.object_]) -> NDArray[np.bool_]:
+def leaking_copies(pairs: NDArray[np.int64], splits: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Which test images are copies of an image of another split: themselves, not by way of a third image.
+
+    Args:
+        pairs: (D, 2) rows of images that are copies of each other.
+        splits: (n,) "train", "val" or "test".
+
+    Returns:
+        (n,) bool, False for all that are no test images.
+    """
+    is_test = splits == "test"
+    leaks = np.zeros(len(splits), np.bool_)
+    for one, other in ((0, 1), (1, 0)):
+        leaks[pairs[~is_test[pairs[:, other]], one]] = True
+    return np.asarray(is_test & leaks, dtype=np.bool_)
+
+
+def leaking_groups(groups: NDArray[np.int64], splits: NDArray[np.object_]) -> NDArray[np.bool_]:
     """Which test images stand in one group with an image of another split.
 
     Args:

@@ -91,6 +91,7 @@ def load_cleanlab() -> ModuleType:
         ConfigError: it is not installed.
     """
     try:
+        import cleanlab
         import cleanlab.count
         import cleanlab.filter
     except ImportError as error:
@@ -98,7 +99,8 @@ def load_cleanlab() -> ModuleType:
             "Label errors are ranked by the library cleanlab, which is not installed.\n"
             'Install it: pip install "headstart[audit]", or audit without it: --labels no.'
         ) from error
-    return cleanlab
+    module: ModuleType = cleanlab
+    return module
 
 
 def can_be_judged(

@@ -49,17 +49,17 @@ def _show(found: "Audit", folder: Path) -> None:
         markup=False,
     )
     across, within = (len(found.of_kind(kind)) for kind in ("duplicate-across", "duplicate-within"))
-    out.print(f"copies    {_count(across, 'pair')} across splits, {_count(within, 'pair')} within one")
+    out.print(f"copies    across splits: {_count(across, 'pair')}; within one: {_count(within, 'pair')}")
     if found.leaks is not None:
         _show_leaks(found.leaks)
     if found.labels_judged is not None:
         doubtful = len(found.of_kind("label"))
         out.print(
-            f"labels    {_count(doubtful, 'doubtful one')} of {found.labels_judged} judged "
-            f"(cleanlab's estimate: {found.wrong_labels} wrong)"
+            f"labels    doubtful: {_count(doubtful, 'label')}; {found.labels_judged} judged by probes that get "
+            f"{percent(found.out_of_fold or 0)} right out of fold (cleanlab's estimate: {found.wrong_labels} wrong)"
         )
-    out.print(f"classes   {_count(len(found.of_kind('classes')), 'pair')} taken for each other")
-    out.print(f"unlike    {_count(len(found.of_kind('outlier')), 'image')} unlike all others")
+    out.print(f"classes   taken for each other: {_count(len(found.of_kind('classes')), 'pair')}")
+    out.print(f"unlike    unlike all others: {_count(len(found.of_kind('outlier')), 'image')}")
     if (pattern := found.pattern) is not None:
         out.print(
             f"groups    file names show {pattern.groups} groups, and looks bear them out "
@@ -72,8 +72,10 @@ def _show(found: "Audit", folder: Path) -> None:
 
 
 def _show_leaks(leaks: "Leaks") -> None:
-    shared = "" if leaks.grouped is None else f", {leaks.grouped} share a group with them"
-    words = f"leaks     {leaks.copies} of {leaks.test} test images are copies of others{shared}"
+    shared = "" if leaks.grouped is None else f", {leaks.grouped} share a group with others"
+    words = (
+        f"leaks     {leaks.copies} of {leaks.test} test images are copies of images of other splits{shared}"
+    )
     if leaks.many:
         out.print(f"[bold]{words}: this test asks for what training has shown[/bold]")
     else:
@@ -90,4 +92,4 @@ def _accuracy(judged: "Judged") -> str:
 
 
 def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}" if n else f"no {what} found at this threshold"
+    return f"{n} {what}{'' if n == 1 else 's'}" if n else "none found at this threshold"

@@ -30,7 +30,8 @@ from headstart.audit import (
     find_neighbours,
     find_outliers,
     join_pairs,
-    leaking,
+    leaking_copies,
+    leaking_groups,
     links_of_groups,
     list_classes,
     list_duplicates,
@@ -213,13 +214,14 @@ def _audit(look: _Look, config: AuditConfig, clock: _Clock) -> Audit:
     findings: list[Finding] = [*list_duplicates(dataset, look.duplicates)]
     with clock.phase("out of fold"):
         held_out = _held_out(look, config, notes)
-    judged_labels = wrong = None
+    judged_labels = wrong = out_of_fold = None
     if held_out is not None and config.labels == "yes":
         issues = find_label_issues(held_out.probabilities, look.labels, held_out.judged)
         judged_labels, wrong = issues.judged, issues.wrong
         findings += list_labels(dataset, issues)
     confused = {}
     if held_out is not None:
+        out_of_fold = held_out.accuracy(look.labels)
         pairs = find_confused_classes(held_out.probabilities, look.labels, held_out.judged)
         findings += list_classes(dataset, pairs)
         names = dataset.names()
@@ -237,6 +239,7 @@ def _audit(look: _Look, config: AuditConfig, clock: _Clock) -> Audit:
         findings=tuple(findings),
         leaks=leaks,
         labels_judged=judged_labels,
+        out_of_fold=out_of_fold,
         wrong_labels=wrong,
         pattern=_advice(look),
         confused=confused,
@@ -258,6 +261,10 @@ class _HeldOut:
 
     probabilities: NDArray[np.float64]
     judged: NDArray[np.bool_]
+
+    def accuracy(self, labels: NDArray[np.int64]) -> float:
+        """Share of the judged images whose label (n,) is the most probable class."""
+        return float((self.probabilities.argmax(axis=1) == labels)[self.judged].mean())
 
 
 def _held_out(look: _Look, config: AuditConfig, notes: list[str]) -> _HeldOut | None:
@@ -295,20 +302,23 @@ def _leaks(look: _Look, held_out: _HeldOut | None, config: AuditConfig) -> Leaks
     test = look.dataset.rows("test")
     if not len(test):
         return None
-    n = len(splits)
-    copies = leaking(join_pairs(n, look.duplicates.pairs), splits)
-    grouped = None if look.groups is None else leaking(look.belongings, splits)
+    copies = leaking_copies(look.duplicates.pairs, splits)
+    grouped = None if look.groups is None else leaking_groups(look.groups, splits)
+    either = copies if grouped is None else copies | grouped
     leaks = Leaks(
-        test=len(test), copies=int(copies.sum()), grouped=None if grouped is None else int(grouped.sum())
+        test=len(test),
+        copies=int(copies.sum()),
+        grouped=None if grouped is None else int(grouped.sum()),
+        leaking=int(either.sum()),
     )
     if len(look.dataset.classes) < 2:
         return leaks
-    judge = _judge_test(look, config)
-    judged = [judge("all test images", splits == "test")]
+    judge, is_test = _judge_test(look, config), splits == "test"
+    judged = [judge("all test images", is_test)]
     if leaks.copies:
-        judged.append(judge("without copies of other images", (splits == "test") & ~copies))
-    if grouped is not None and leaks.grouped != leaks.copies:
-        judged.append(judge("without copies, and without groups that are divided", (splits == "test") & ~grouped))
+        judged.append(judge("without copies of other images", is_test & ~copies))
+    if leaks.leaking > leaks.copies:
+        judged.append(judge("without copies, and without groups that are divided", is_test & ~either))
     if leaks.many and held_out is not None:
         judged.append(
             _judged(

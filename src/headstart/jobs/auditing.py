@@ -50,6 +50,7 @@ def _figures(audit: Audit) -> dict[str, Any]:
         "rule": audit.rule,
         "found": {kind: len(audit.of_kind(kind)) for kind in KINDS},
         "labels_judged": audit.labels_judged,
+        "out_of_fold_accuracy": audit.out_of_fold,
         "wrong_labels_estimated": audit.wrong_labels,
         "leaks": None if leaks is None else {**asdict(leaks), "share": leaks.share, "many": leaks.many},
         "pattern": None if audit.pattern is None else asdict(audit.pattern),

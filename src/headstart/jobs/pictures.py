@@ -63,4 +63,6 @@ def _decode(name: str, read: Reader, least_side: int) -> NDArray[np.uint8]:
     try:
         return decode_image(read(), least_side=least_side)
     except UnreadableImageError as error:
-        raise DataError(f"{name} was readable and is not any more: {error}.\nRun the same command again.") from error
+        raise DataError(
+            f"{name} was readable and is not any more: {error}.\nRun the same command again."
+        ) from error

@@ -97,8 +97,9 @@ def verdict(audit: Audit) -> list[str]:
         sentences.append("Labels were not judged.")
     elif doubtful:
         sentences.append(
-            f"{doubtful:,} of {audit.labels_judged:,} labels are doubtful; {audit.wrong_labels:,} may be wrong by "
-            "cleanlab’s estimate."
+            f"{doubtful:,} of {audit.labels_judged:,} labels are doubtful, judged by models that get "
+            f"{words.percent(audit.out_of_fold or 0)} right; by cleanlab’s estimate "
+            f"{audit.wrong_labels:,} are wrong."
         )
     else:
         sentences.append("No doubtful label was found at this threshold.")
@@ -111,13 +112,10 @@ def _on_leaks(audit: Audit) -> str:
     leaks = audit.leaks
     if leaks is None:
         return "There are no test images, so nothing can leak into them here."
-    leaking = max(leaks.copies, leaks.grouped or 0)
-    if not leaking:
+    if not leaks.leaking:
         return "No test image that training has seen was found at this threshold."
     what = "belong together with" if leaks.grouped else "are copies of"
-    sentence = (
-        f"{leaking:,} of {leaks.test:,} test images ({words.percent(leaks.share)}) {what} images of other splits"
-    )
+    sentence = f"{leaks.leaking:,} of {leaks.test:,} test images ({words.percent(leaks.share)}) {what} images of other splits"
     return f"{sentence}: this test asks for what training has shown." if leaks.many else f"{sentence}."
 
 
@@ -146,9 +144,7 @@ def _set(pairs: Sequence[Finding]) -> PhotoSet:
     score, note = pairs[0].score, pairs[0].note
     alike = note if "identical" in note else f"detail {score:.2f}{f', {note}' if note else ''}"
     shown = tuple(photos.values())[:_OF_A_SET]
-    return PhotoSet(
-        title=f"{len(photos)} photos: {alike}", photos=shown, more=len(photos) - len(shown)
-    )
+    return PhotoSet(title=f"{len(photos)} photos: {alike}", photos=shown, more=len(photos) - len(shown))
 
 
 def _label(finding: Finding) -> PhotoSet:
