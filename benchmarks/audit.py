@@ -1,7 +1,7 @@
 """Does `headstart audit` name what was planted? And how long does the search for copies take?
 
-    python benchmarks/audit.py plant FOLDER... [--seeds 0,1,2]   PHOTOS/{train,test}/CLASS, copied before they are changed
-    python benchmarks/audit.py frames FOLDER                    gtsrb, TRACK_FRAME.png, split by track: once so, once by frame
+    python benchmarks/audit.py plant FOLDER... [--seeds 0,1,2]   PHOTOS/{train,test}/CLASS, changed in a copy
+    python benchmarks/audit.py frames FOLDER                    gtsrb split by track, TRACK_FRAME.png: so, and by frame
     python benchmarks/audit.py search [--images 100000]         random features with planted twins
 
 Planted are 20 copies in the other split (quality 60: re-encoded; borders or a corner cut by 5 %; mirrored; cut and
