@@ -115,9 +115,8 @@ def measure_search(images: int) -> None:
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     named = (found.rows[twins[:, 0], 0] == twins[:, 1]).mean()
-    print(
-        f"{images:,} images x 1,280: {seconds:.0f} s, {(after - before) / 1024:.0f} MB more; twins named first: {named:.1%}"
-    )
+    more = (after - before) / 1024
+    print(f"{images:,} images x 1,280: {seconds:.0f} s, {more:.0f} MB more; twins named first: {named:.1%}")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from headstart.audit.neighbours import Neighbours
 
-FAR: Final = 3.0
+FAR: Final = 2.5
 """Listed is what lies further from the median distance than so many robust standard deviations."""
 
 _LEAST_IMAGES: Final = 20

@@ -115,7 +115,8 @@ def _on_leaks(audit: Audit) -> str:
     if not leaks.leaking:
         return "No test image that training has seen was found at this threshold."
     what = "belong together with" if leaks.grouped else "are copies of"
-    sentence = f"{leaks.leaking:,} of {leaks.test:,} test images ({words.percent(leaks.share)}) {what} images of other splits"
+    share = f"{leaks.leaking:,} of {leaks.test:,} test images ({words.percent(leaks.share)})"
+    sentence = f"{share} {what} images of other splits"
     return f"{sentence}: this test asks for what training has shown." if leaks.many else f"{sentence}."
 
 
