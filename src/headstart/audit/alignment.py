@@ -27,7 +27,7 @@ MOST_COLOUR: Final = 0.03
 
 Chosen on 240 planted copies (quality 60, borders cut by 5 %, mirrored) in photos of flowers, pets, scenes and insects,
 and on frames of traffic signs. All copies had a detail of 0.75 and more and a colour below 0.015; none of the 35,000
-other pairs of neighbours passed both thresholds. Of signs that are not of one track about 0.1 % of the pairs did.
+other pairs of neighbours passed both thresholds. Of 10,000 pairs of signs from two tracks 30 did.
 """
 
 _LEVELS: Final = ((16, 4), (32, 4), (64, 4))
