@@ -20,6 +20,7 @@ HOMES = {
     "torchvision.datasets": {"datasets"},
     "datasets": {"datasets"},
     "openvino": {"runtimes"},
+    "cleanlab": {"audit"},
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"report"},

@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.audit import Audit
     from headstart.backbones import Backbone, list_backbones, load_backbone
     from headstart.classifier import Classifier
-    from headstart.config import ExtractConfig, ProbeConfig, TrainConfig
+    from headstart.config import AuditConfig, ExtractConfig, ProbeConfig, TrainConfig
     from headstart.datasets import ImageDataset, load_dataset
     from headstart.errors import HeadstartError
     from headstart.estimator import HeadstartClassifier
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         Evaluation,
         LearningCurve,
         Probe,
+        audit_images,
         evaluate,
         extract,
         extract_bottleneck,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from headstart.training import FittedHead, fit_head
 
 _HOMES = {
+    "Audit": "audit",
+    "AuditConfig": "config",
     "Backbone": "backbones",
     "Classifier": "classifier",
     "Evaluation": "jobs",
@@ -57,14 +61,15 @@ _HOMES = {
     "HeadstartClassifier": "estimator",
     "HeadstartError": "errors",
     "ImageDataset": "datasets",
+    "LeaderBoard": "study.leaderboard",
     "LearningCurve": "jobs",
     "Prediction": "prediction",
-    "LeaderBoard": "study.leaderboard",
     "Probe": "jobs",
     "ProbeConfig": "config",
     "Ranking": "study",
     "Run": "runs",
     "TrainConfig": "config",
+    "audit_images": "jobs",
     "compare": "study.compare",
     "evaluate": "jobs",
     "extract": "jobs",
@@ -84,6 +89,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
+    "AuditConfig",
     "Backbone",
     "Classifier",
     "Evaluation",
@@ -104,6 +111,7 @@ __all__ = [
     "Ranking",
     "Run",
     "TrainConfig",
+    "audit_images",
     "compare",
     "evaluate",
     "extract",

@@ -25,7 +25,7 @@ DEFAULT_REPEATS = 5  # of a learning curve
 DEFAULT_MOST = 5000  # images that take part in it
 
 _LEAST = {
-    **dict.fromkeys(("size", "per_class", "epochs", "batch_size"), 1),
+    **dict.fromkeys(("size", "per_class", "epochs", "batch_size", "most"), 1),
     **dict.fromkeys(
         (
             "seed",
@@ -202,6 +202,19 @@ class TrainConfig(ExtractConfig):
     def to_toml(self) -> str:
         """The configuration as TOML; options that are not set are left out."""
         return tomli_w.dumps({key: value for key, value in asdict(self).items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(ExtractConfig):
+    """What is audited: the photos, with the splits that `train` makes with the same options.
+
+    Attributes:
+        labels: Rank label errors, which needs cleanlab: yes or no.
+        most: Show at most so many findings of each kind in the page; the table has all.
+    """
+
+    labels: Literal["yes", "no"] = "yes"
+    most: int = 30
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 
 from headstart.cli import main
 from headstart.cli.options import _PLACES
-from headstart.config import ExtractConfig, ProbeConfig, TrainConfig
+from headstart.config import AuditConfig, ExtractConfig, ProbeConfig, TrainConfig
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def _panels(lines: list[str]) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("config", [ExtractConfig, TrainConfig, ProbeConfig])
+@pytest.mark.parametrize("config", [ExtractConfig, TrainConfig, ProbeConfig, AuditConfig])
 def test_every_option_has_its_place(config: type) -> None:
     assert {field.name for field in fields(config)} <= _PLACES.keys()
 

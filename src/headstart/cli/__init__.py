@@ -10,6 +10,7 @@ from types import FrameType
 from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import Dict
 
+from headstart.cli.audit import audit
 from headstart.cli.backbones import backbones
 from headstart.cli.cache import app as cache
 from headstart.cli.compare import compare
@@ -68,6 +69,7 @@ def _build_app() -> App:
         train,
         predict,
         evaluate,
+        audit,
         extract,
         probe,
         compare,

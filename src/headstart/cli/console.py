@@ -41,9 +41,9 @@ class _ImagesPerSecond(ProgressColumn):
 class ExtractionBar:
     """Shows how far an extraction is; images that come from the store do not count towards the speed."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, what: str = "features") -> None:
         self._progress = progress
-        self._task = progress.add_task("features", total=None)
+        self._task = progress.add_task(what, total=None)
         self._started = False
 
     def name(self, what: str) -> None:
@@ -187,7 +187,7 @@ def download_bar() -> Iterator[DownloadBar]:
 
 
 @contextmanager
-def extraction_bar() -> Iterator[ExtractionBar]:
+def extraction_bar(what: str = "features") -> Iterator[ExtractionBar]:
     """A progress bar with images/s and time left; it vanishes when it is done."""
     columns = (
         TextColumn("{task.description}"),
@@ -198,7 +198,7 @@ def extraction_bar() -> Iterator[ExtractionBar]:
     )
     progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
     try:
-        yield ExtractionBar(progress)
+        yield ExtractionBar(progress, what)
     finally:
         progress.stop()
 

@@ -13,6 +13,7 @@ _GROUPS = {
         "group_pattern",
     ),
     Group("Network", sort_key=1): ("backbone", "weights", "layer", "size", "resize", "normalise"),
+    Group("Audit", sort_key=2): ("labels", "most"),
     Group("Training", sort_key=2): (
         "recipe",
         "from_layer",

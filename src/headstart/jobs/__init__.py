@@ -1,5 +1,6 @@
 """The jobs: train and evaluate a run, extract features to files, probe files of features."""
 
+from headstart.jobs.audit import audit_images
 from headstart.jobs.evaluate import Evaluation, evaluate
 from headstart.jobs.extract import ExtractedFiles, WrittenFile, extract, extract_bottleneck
 from headstart.jobs.learning_curve import LearningCurve, learning_curve
@@ -18,6 +19,7 @@ __all__ = [
     "Probe",
     "Shelf",
     "WrittenFile",
+    "audit_images",
     "evaluate",
     "extract",
     "extract_bottleneck",

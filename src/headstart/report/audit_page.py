@@ -1,0 +1,176 @@
+"""The page of an audit: every kind of finding with the photos that it is about, in one file."""
+
+import base64
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from headstart.audit import Audit, Finding, Kind
+from headstart.report import words
+
+THUMBNAIL_SIDE: Final = 160
+_OF_A_SET: Final = 6
+_OF_TWO_CLASSES: Final = 6
+_PROBLEMS: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One photo of the page.
+
+    Attributes:
+        path: which.
+        lines: what to write below it.
+    """
+
+    path: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSet:
+    """Photos that stand side by side.
+
+    Attributes:
+        title: what they have in common.
+        photos: some of them.
+        more: how many are not shown.
+    """
+
+    title: str
+    photos: tuple[Shown, ...]
+    more: int = 0
+
+
+def render_audit(
+    audit: Audit, thumbnails_of: Callable[[Sequence[str]], Mapping[str, bytes]], *, most: int = 30
+) -> str:
+    """Render the page.
+
+    Args:
+        audit: what was found.
+        thumbnails_of: gives small JPEGs of photos by path; called once.
+        most: findings of each kind that are shown.
+
+    Returns:
+        HTML that asks nothing of any host.
+    """
+    sections = {
+        "across": _copies(audit, "duplicate-across", most),
+        "within": _copies(audit, "duplicate-within", most),
+        "labels": [_label(finding) for finding in audit.of_kind("label")[:most]],
+        "classes": [_classes(audit, finding) for finding in audit.of_kind("classes")[:most]],
+        "outliers": [_outlier(finding) for finding in audit.of_kind("outlier")[:most]],
+    }
+    paths = {photo.path for shown in sections.values() for each in shown for photo in each.photos}
+    pictures = {path: _data_uri(image) for path, image in thumbnails_of(sorted(paths)).items()}
+    environment = Environment(
+        loader=PackageLoader("headstart.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(breakable=words.breakable, percent=words.percent, duration=words.duration)
+    html = environment.get_template("audit.html.j2").render(
+        audit=audit,
+        verdict=verdict(audit),
+        counts={kind: len(audit.of_kind(kind)) for kind in ("label", "classes", "outlier")},
+        sets_of={kind: _sets(audit, kind) for kind in ("duplicate-across", "duplicate-within")},
+        pictures=pictures,
+        problems=audit.problems[:_PROBLEMS],
+        **sections,
+    )
+    # A path with bytes that are no UTF-8 holds lone surrogates, which no file could hold.
+    return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", html)
+
+
+def verdict(audit: Audit) -> list[str]:
+    """What a reader should take home, a sentence each."""
+    sentences = [_on_leaks(audit)]
+    doubtful = len(audit.of_kind("label"))
+    if audit.labels_judged is None:
+        sentences.append("Labels were not judged.")
+    elif doubtful:
+        sentences.append(
+            f"{doubtful:,} of {audit.labels_judged:,} labels are doubtful, judged by models that get "
+            f"{words.percent(audit.out_of_fold or 0)} right; by cleanlab’s estimate "
+            f"{audit.wrong_labels:,} are wrong."
+        )
+    else:
+        sentences.append("No doubtful label was found at this threshold.")
+    if audit.pattern is not None:
+        sentences.append("File names show what belongs together, and splits should not divide it.")
+    return sentences
+
+
+def _on_leaks(audit: Audit) -> str:
+    leaks = audit.leaks
+    if leaks is None:
+        return "There are no test images, so nothing can leak into them here."
+    if not leaks.leaking:
+        return "No test image that training has seen was found at this threshold."
+    what = "belong together with" if leaks.grouped else "are copies of"
+    share = f"{leaks.leaking:,} of {leaks.test:,} test images ({words.percent(leaks.share)})"
+    sentence = f"{share} {what} images of other splits"
+    return f"{sentence}: this test asks for what training has shown." if leaks.many else f"{sentence}."
+
+
+def _sets(audit: Audit, kind: Kind) -> int:
+    return len({finding.group for finding in audit.of_kind(kind)})
+
+
+def _copies(audit: Audit, kind: Kind, most: int) -> list[PhotoSet]:
+    """Sets of copies, in the order of their surest pair."""
+    by_group = sorted(audit.of_kind(kind), key=lambda finding: (finding.group or 0, finding.rank))
+    sets = [list(pairs) for _, pairs in groupby(by_group, key=lambda finding: finding.group)]
+    sets.sort(key=lambda pairs: pairs[0].rank)
+    return [_set(pairs) for pairs in sets[:most]]
+
+
+def _set(pairs: Sequence[Finding]) -> PhotoSet:
+    photos: dict[str, Shown] = {}
+    for pair in pairs:
+        theirs = pair.suggested or pair.class_name
+        photos.setdefault(
+            pair.other, Shown(path=pair.other, lines=(f"{theirs} · {pair.other_split}", pair.other))
+        )
+        photos.setdefault(
+            pair.path, Shown(path=pair.path, lines=(f"{pair.class_name} · {pair.split}", pair.path))
+        )
+    score, note = pairs[0].score, pairs[0].note
+    alike = note if "identical" in note else f"detail {score:.2f}{f', {note}' if note else ''}"
+    shown = tuple(photos.values())[:_OF_A_SET]
+    return PhotoSet(title=f"{len(photos)} photos: {alike}", photos=shown, more=len(photos) - len(shown))
+
+
+def _label(finding: Finding) -> PhotoSet:
+    lines = (
+        f"called {finding.class_name} ({words.percent(finding.score)}) · {finding.split}",
+        f"looks like {finding.suggested}",
+        finding.path,
+    )
+    return PhotoSet(title="", photos=(Shown(path=finding.path, lines=lines),))
+
+
+def _outlier(finding: Finding) -> PhotoSet:
+    lines = (f"{finding.class_name} · {finding.split}", f"{finding.score:.1f} deviations away", finding.path)
+    return PhotoSet(title="", photos=(Shown(path=finding.path, lines=lines),))
+
+
+def _classes(audit: Audit, finding: Finding) -> PhotoSet:
+    paths = audit.confused[finding.rank]
+    labels = f"{finding.class_name} and {finding.suggested}"
+    return PhotoSet(
+        title=f"{labels}: {words.percent(finding.score)} of both, {finding.note}",
+        photos=tuple(Shown(path=path, lines=(path,)) for path in paths[:_OF_TWO_CLASSES]),
+        more=max(0, len(paths) - _OF_TWO_CLASSES),
+    )
+
+
+def _data_uri(image: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
