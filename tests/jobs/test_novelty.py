@@ -113,7 +113,7 @@ def test_a_fine_tuned_networks_threshold_is_that_of_validation_images(
     else:
         expected = make_bank(parts["train"])
         threshold = conformal_threshold(distances(expected, parts["val"]))
-        assert classifier.novelty.threshold == account["threshold"] == pytest.approx(threshold, abs=1e-3)
+        assert classifier.novelty.threshold == account["threshold"] == pytest.approx(threshold, abs=0.02)
     assert classifier.novelty.bank.shape == expected.shape
     # Training resizes and multiplies in another way than predicting does, so features differ a little.
     assert float((classifier.novelty.bank - expected).norm(dim=1).max()) < 0.03
