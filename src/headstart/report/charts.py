@@ -222,7 +222,7 @@ def curves_chart(epochs: Sequence[Mapping[str, Any]], best: int | None, alt: str
             legend=_LEGEND_BELOW,
             hovermode="x unified",
             hoverlabel={"align": "left"},
-            xaxis=axis("epoch", anchor="y", fixedrange=True, rangemode="normal", **_epoch_ticks(len(epochs))),
+            xaxis=axis("epoch", anchor="y", fixedrange=True, rangemode="normal", **epoch_ticks(len(epochs))),
             yaxis=axis("accuracy", domain=[0, 0.47], fixedrange=True, **PERCENT_AXIS),
             yaxis2=axis("loss", domain=[0.53, 1], fixedrange=True, rangemode="tozero"),
             shapes=[]
@@ -348,6 +348,6 @@ def _line(
     }
 
 
-def _epoch_ticks(epochs: int) -> dict[str, Any]:
+def epoch_ticks(epochs: int) -> dict[str, Any]:
     """There is no half epoch."""
     return {"dtick": 1, "tick0": 1} if epochs <= 12 else {"nticks": 10}

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from headstart.report import words
 from headstart.report.assets import Section, render_page
-from headstart.report.charts import PALETTE, PERCENT_AXIS, Chart, axis, chart_layout, escaped
+from headstart.report.charts import PALETTE, PERCENT_AXIS, Chart, axis, chart_layout, epoch_ticks, escaped
 from headstart.report.comparison import Column, ComparisonRecord
 from headstart.report.style import INK
 
+_IN_BRACKETS: Final = ("accuracy_low", "accuracy_high")  # they stand in the cell of the accuracy
+_SHARES: Final = {"autorangeoptions": {"minallowed": 0, "maxallowed": 1.02}}
 _MOST_NAMED: Final = 12  # curves that a legend has room for
 
 _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
@@ -32,6 +34,7 @@ def render_comparison(record: ComparisonRecord) -> str:
     Args:
         record: what was compared, and what came out.
     """
+    columns = [column for column in record.columns if column.key not in _IN_BRACKETS]
     pictures = _pictures(record.rows)
     drawn = {f"picture-{i}": chart for i, (_, chart) in enumerate(pictures)}
     if record.histories:
@@ -40,9 +43,9 @@ def render_comparison(record: ComparisonRecord) -> str:
         "record": record,
         "sections": _sections(record, drawn),
         "table": [
-            [(_cell(row, column), _sort_value(row, column)) for column in record.columns]
-            for row in record.rows
+            [(_cell(row, column), _sort_value(row, column)) for column in columns] for row in record.rows
         ],
+        "columns": columns,
         "first": {None: "ascending", "lower": "ascending", "higher": "descending"},
         "pictures": [(name, f"picture-{i}") for i, (name, _) in enumerate(pictures)],
         "charts": drawn,
@@ -130,7 +133,7 @@ def time_chart(rows: Sequence[Row], name: str, colour_of: Mapping[str, str]) -> 
                 "font": {"color": INK},
             },
             xaxis=axis("seconds of training", type="log", tickangle=0, nticks=7, fixedrange=True),
-            yaxis=axis("test accuracy", fixedrange=True, **PERCENT_AXIS),
+            yaxis=axis("test accuracy", fixedrange=True, **_SHARES, **PERCENT_AXIS),
         ),
         height=400 + 20 * -(-len(traces) // 2),
         alt=f"Test accuracy against seconds of training on {name or 'the data'}, {len(rows)} rows. Most accurate: "
@@ -196,8 +199,8 @@ def curves_chart(histories: Mapping[str, Sequence[Row]]) -> Chart:
             margin={"l": 56, "r": 12, "t": 12, "b": 50 + (22 * len(traces) if named else 0)},
             showlegend=named,
             legend={"x": 0, "yref": "container", "y": 0, "yanchor": "bottom", "font": {"color": INK}},
-            xaxis=axis("epoch", fixedrange=True),
-            yaxis=axis("accuracy", fixedrange=True, **PERCENT_AXIS),
+            xaxis=axis("epoch", fixedrange=True, **epoch_ticks(max(map(len, histories.values())))),
+            yaxis=axis("accuracy", fixedrange=True, **_SHARES, **PERCENT_AXIS),
         ),
         height=400 + (22 * len(traces) if named else 0),
         alt=f"Accuracy after each epoch of {len(traces)} trainings; {best} ends highest, "
