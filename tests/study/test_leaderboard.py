@@ -62,7 +62,7 @@ def test_rows_hold_the_means_of_their_runs(board: LeaderBoard) -> None:
     assert row["seconds_per_epoch"] is None
     assert rows["epochs"]["seconds_per_epoch"] > 0
     assert row["megabytes"] == pytest.approx(results[0]["classifier"]["bytes"] / 1e6)
-    assert (board.folder / "runs" / row["run"]).is_dir()
+    assert (board.folder / row["run"]).is_dir()
 
 
 def test_rows_are_sorted_and_what_failed_comes_last_with_its_reason(board: LeaderBoard) -> None:
@@ -147,7 +147,7 @@ def test_a_written_study_has_columns_for_its_cases(
     assert (row["technique"], row["learning_rates"], row["epochs"]) == ("probe", "solved for, no epochs", 0)
     assert (row["normalisation"], row["synthetic"]) == ("the data set's", "six-fold")
     (panel,) = board.record.references
-    n = json.loads((board.folder / "runs" / row["run"] / "result.json").read_text())
+    n = json.loads((board.folder / row["run"] / "result.json").read_text())
     matches = (n["train"]["n"], n["test"]["n"]) == (20, 3)
     assert (panel.difference is None) == bool(panel.differences)
     assert matches == (not panel.differences)

@@ -11,7 +11,7 @@ from headstart.report.comparison import Column, ComparisonRecord
 from headstart.report.style import INK
 
 _IN_BRACKETS: Final = ("accuracy_low", "accuracy_high")  # they stand in the cell of the accuracy
-_SHARES: Final = {"autorangeoptions": {"minallowed": 0, "maxallowed": 1.02}}
+_SHARES: Final = {"autorangeoptions": {"clipmin": 0, "clipmax": 1.02}}
 _MOST_NAMED: Final = 12  # curves that a legend has room for
 
 _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(

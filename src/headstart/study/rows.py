@@ -10,7 +10,7 @@ from headstart.report import Column
 from headstart.runs import HISTORY_FILE, Run
 from headstart.study.plan import Plan, PlannedRun
 from headstart.study.rates import rates_in_words, recipe_of
-from headstart.study.running import MadeRun
+from headstart.study.running import RUNS, MadeRun
 
 _TRAINING: Final = ("fit", "probe", "finetune", "refit")
 """The parts of a run's seconds that are training; reading and extracting are shared by all runs of a data set."""
@@ -125,7 +125,7 @@ def _entry(plan: Plan, made: tuple[MadeRun, ...]) -> Entry:
     short = " ".join([planned.backbone] * (len(plan.backbones) > 1) + [planned.case.name])
     label = " ".join([planned.data] * (len(plan.data) > 1) + [short])
     runs = [each.run for each in made if each.run is not None]
-    first = next((each.folder.name for each in made if each.run is not None), None)
+    first = next((f"{RUNS}/{each.folder.name}" for each in made if each.run is not None), None)
     values = {
         "dataset": planned.data,
         "backbone": planned.backbone,
