@@ -11,7 +11,10 @@ from torch import nn
 from headstart.classifier import Classifier
 from headstart.threads import one_thread
 
-HOW: Final = "median forward pass of one image at a time, plain PyTorch in float32 on one thread, without reading and decoding"
+HOW: Final = (
+    "median forward pass of one image at a time, plain PyTorch in float32 on one thread, without reading and "
+    "decoding"
+)
 """What the figure is, and what it leaves out."""
 
 _SECONDS, _LEAST_PASSES, _MOST_PASSES = 0.25, 3, 20
