@@ -236,7 +236,7 @@ def _print_set(
 ) -> None:
     print(f"\n{data}, lp-ft over seeds {', '.join(map(str, seeds))}, best first:")
     for place in np.argsort(-truth, kind="stable"):
-        numbers = ", ".join(f"{name} {abs(values[place]):.3f}" for name, values in estimates.items())
+        numbers = ", ".join(f"{name} {values[place]:.3f}" for name, values in estimates.items())
         print(f"  {list(networks)[place]:20} {truth[place]:.3f}; {numbers}")
 
 
