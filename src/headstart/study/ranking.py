@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import permutation_test
 
 from headstart.backbones import Backbone, find_card, imagenet_accuracy, list_backbones, parse_weights
 from headstart.config import DEFAULT_ESTIMATOR, DEFAULT_SAMPLE, Estimator, ExtractConfig
@@ -31,11 +30,10 @@ from headstart.jobs.images import (
     load_backbone_of,
 )
 from headstart.jobs.sampling import deal_folds, training_sample
-from headstart.metrics import Scores, logme, score_predictions
+from headstart.metrics import Scores, logme, paired_permutation, score_predictions
 from headstart.training import fit_head
 
 _NO_LIMIT: Final = 10_000  # pixels: weights set the limit, each their own
-_RESAMPLES: Final = 9999
 _SURE: Final = 0.05
 
 
@@ -288,24 +286,9 @@ def _require_same_images(looks: Sequence[_Look]) -> None:
 
 def _compare(each: RankedBackbone, first: RankedBackbone, groups: NDArray[np.int64] | None) -> RankedBackbone:
     """How far a backbone is behind the first, and how surely: images, or whole groups, change their sign at random."""
-    differences = first.right.astype(np.float64) - each.right
-    numbers = np.arange(len(differences)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    sums = np.bincount(numbers, weights=differences)
-    moved = sums[sums != 0]
-    p = 1.0
-    if len(moved) > 1:  # a single one's two signs are as good as each other
-        p = float(
-            permutation_test(
-                (moved,),
-                np.sum,
-                permutation_type="samples",
-                vectorized=True,
-                n_resamples=_RESAMPLES,
-                batch=1000,
-                rng=np.random.default_rng(0),
-            ).pvalue
-        )
-    return replace(each, behind=float(differences.mean()), p=p)
+    behind = float(first.right.mean() - each.right.mean())
+    p = paired_permutation(first.right.astype(np.int64), each.right.astype(np.int64), groups=groups)
+    return replace(each, behind=behind, p=p)
 
 
 def _nothing_left(left_out: Sequence[LeftOut]) -> str:
