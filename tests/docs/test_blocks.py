@@ -156,14 +156,16 @@ def test_marks_are_needed_and_languages_are_known(page: Path) -> None:
 
 
 def _known_options() -> set[str]:
-    """Every option that the help of a command shows."""
+    """Every option that the help of a command shows, and those of the benchmarks."""
     app = _build_app()
     printed = io.StringIO()
     with redirect_stdout(printed):
         for name in app:
             if not name.startswith("-"):
                 app.help_print([name])
-    return set(re.findall(r"--[a-z][a-z-]+", printed.getvalue())) | _UNLISTED
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").rglob("*.py"))
+    of_scripts = set(re.findall(r'add_argument\(\s*"(--[a-z][a-z-]+)"', scripts))
+    return set(re.findall(r"--[a-z][a-z-]+", printed.getvalue())) | of_scripts | _UNLISTED
 
 
 def _own_words(page: str) -> str:
