@@ -53,7 +53,7 @@ def classifier(tiny_backbone: Backbone) -> Classifier:
 
 def _kept(classifier: Classifier, folder: Path) -> CompiledClassifier:
     classifier.save(folder)
-    keep_compiled(classifier, folder)
+    keep_compiled(folder, lambda: classifier)
     compiled = load_compiled(folder)
     assert compiled is not None
     return compiled
@@ -135,7 +135,7 @@ def test_what_averages_over_views_is_left_as_it_is(classifier: Classifier, tmp_p
     averaging = replace(classifier, views=SIX)
     averaging.save(tmp_path)
 
-    keep_compiled(averaging, tmp_path)
+    keep_compiled(tmp_path, lambda: averaging)
 
     assert load_compiled(tmp_path) is None
 

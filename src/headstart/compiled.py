@@ -1,13 +1,14 @@
 """A classifier that OpenVINO has compiled whole, from pixels to probabilities: to predict with it imports no torch.
 
-Importing torch and building a network take seconds; a photo takes milliseconds. So the first prediction of a run leaves
-its network in the user's cache folder, converted (`keep_compiled`), and those after it begin from there.
+Importing torch and building a network take seconds; a photo takes milliseconds. So `headstart train`, or the first
+`headstart predict` of a run, leaves its network in the user's cache folder, converted (`keep_compiled`), and the
+predictions after it begin from there.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NAME = 32
+_ONE_VIEW = "original"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,19 +97,28 @@ def load_compiled(folder: Path) -> CompiledClassifier | None:
     )
 
 
-def keep_compiled(classifier: "Classifier", folder: Path) -> None:
+def keep_compiled(folder: Path, load: Callable[[], "Classifier"]) -> None:
     """Convert a run's classifier, and keep it for `load_compiled`; where that cannot be, the log says so.
 
     Nothing is done without OpenVINO, for a classifier that averages over several views of a photo, or a second time.
+
+    Args:
+        folder: of the run.
+        load: gives its classifier, if it is needed.
+
+    Raises:
+        RunError: the folder holds no classifier.
     """
-    if find_spec("openvino") is None or len(classifier.views) > 1:
+    if find_spec("openvino") is None or read_description(folder)["views"] != _ONE_VIEW:
         return
     from headstart.runtimes.converted import read_converted, write_converted
-    from headstart.runtimes.openvino_runtime import convert
 
     file = _place(folder)
     if read_converted(file) is not None:
         return
+    from headstart.runtimes.openvino_runtime import convert
+
+    classifier = load()
     try:
         model = convert(classifier.whole(), classifier.backbone.preprocess, batch_size=1)
     except CompilationError as error:

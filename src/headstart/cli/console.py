@@ -1,9 +1,11 @@
 """What commands print: results to standard output, progress and warnings to standard error."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -23,6 +25,9 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier
 
 _LEAST_WIDTH = 120
 
@@ -285,3 +290,19 @@ def print_whole(table: Table) -> None:
 def percent(share: float) -> str:
     """0.8599 as `86.0 %`."""
     return f"{100 * share:.1f} %"
+
+
+def prepare_prediction(run: Path, load: Callable[[], "Classifier"], device: str) -> None:
+    """After the answer is there: what spares the next `headstart predict` of a run the import of torch.
+
+    Args:
+        run: the run's folder.
+        load: gives its classifier, if it is needed.
+        device: where it runs; only on the CPU there is something to prepare.
+    """
+    from headstart.compiled import keep_compiled
+    from headstart.runtimes import choose_device
+
+    if choose_device(device) == "cpu":
+        sys.stdout.flush()
+        keep_compiled(run, load)

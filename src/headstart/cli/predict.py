@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.console import out, show_note
+from headstart.cli.console import out, prepare_prediction, show_note
 from headstart.errors import DataError
 from headstart.files import atomic_write, require_place_for
 
@@ -77,7 +76,7 @@ def predict(
     for prediction in unreadable:
         show_note(f"{prediction.path}: {prediction.problem}")
     if loaded is not None:
-        _keep_compiled(loaded, run, device)
+        prepare_prediction(run, lambda: loaded, device)
     return 2 if len(unreadable) == len(predictions) else 0
 
 
@@ -85,16 +84,6 @@ def _load(run: Path) -> "Classifier":
     from headstart.classifier import Classifier
 
     return Classifier.load(run)
-
-
-def _keep_compiled(classifier: "Classifier", run: Path, device: str) -> None:
-    """After the answer is there: what spares the next call the import of torch."""
-    from headstart.compiled import keep_compiled
-    from headstart.runtimes import choose_device
-
-    if choose_device(device) == "cpu":
-        sys.stdout.flush()
-        keep_compiled(classifier, run)
 
 
 def _show(predictions: Sequence["Prediction"]) -> None:

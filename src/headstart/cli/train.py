@@ -13,6 +13,7 @@ from headstart.cli.console import (
     extraction_bar,
     out,
     percent,
+    prepare_prediction,
     show_note,
     training_bar,
 )
@@ -65,6 +66,7 @@ def train(
             downloads=downloads,
         )
     _show(run)
+    prepare_prediction(run.folder, run.classifier, options.device)
     return 0
 
 

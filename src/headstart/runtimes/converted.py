@@ -4,6 +4,7 @@ import hashlib
 import logging
 import tempfile
 import threading
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 _MAGIC: Final = f"headstart converted network 1, openvino {openvino.__version__}\n".encode()
 _DIGEST: Final = 32
 _LENGTH: Final = 8
+_MOST_BYTES: Final = 2 * 10**9
 
 
 def read_converted(file: Path) -> openvino.Model | None:
@@ -46,8 +48,17 @@ def write_converted(model: openvino.Model, file: Path) -> None:
         body = len(text).to_bytes(_LENGTH, "little") + text + weights
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, _MAGIC + hashlib.sha256(body).digest() + body)
+        _forget_oldest(file.parent)
     except (OSError, RuntimeError, HeadstartError) as error:
         _log.warning("The converted network is not kept in %s: %s", file, str(error).splitlines()[0])
+
+
+def _forget_oldest(folder: Path) -> None:
+    """Of all that is kept only so much stays: the newest."""
+    files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file, bytes_so_far in zip(files, accumulate(file.stat().st_size for file in files), strict=True):
+        if bytes_so_far > _MOST_BYTES:
+            file.unlink(missing_ok=True)
 
 
 def compile_converted(model: openvino.Model, *, bf16: bool) -> openvino.CompiledModel:
