@@ -61,17 +61,19 @@ def fit_path(
         tolerance: relative to the objective.
     """
     loss = _Loss(design, labels, sample_weights, torch.float32)
-    point, pairs, predictor = loss.start(), _Pairs(), None
+    pairs, start = _Pairs(), _Start(loss.start(), None)
     for strength in strengths:
-        begin = point
-        point, gap, iterations = _minimise(loss, begin, strength, pairs, predictor, tolerance)
+        begin = start.place
+        point, gap, iterations = _minimise(loss, start, strength, pairs, tolerance)
         if gap > tolerance and loss.products == torch.float32:
             loss, pairs = _Loss(design, labels, sample_weights, torch.float64), _Pairs()
-            point, gap, more = _minimise(loss, loss.at(point.coefficients), strength, pairs, None, tolerance)
+            start = _Start(loss.at(point.coefficients), None)
+            point, gap, more = _minimise(loss, start, strength, pairs, tolerance)
             iterations += more
-        predictor = _Direction.between(begin, point)
         objective = loss.objective(point, strength)
         yield Fit(coefficients=point.coefficients, objective=objective, gap=gap, iterations=iterations)
+        start = _Start(point, _Direction.between(begin, point))
+        del point, begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,25 @@ class _Direction:
     logits: Tensor
 
     @classmethod
-    def between(cls, start: _Point, end: _Point) -> "_Direction":
+    def between(cls, start: "_Direction", end: _Point) -> "_Direction":
+        """From a place, as the direction there from 0, to a point."""
         return cls(coefficients=end.coefficients - start.coefficients, logits=end.logits - start.logits)
+
+
+class _Start:
+    """Where a strength begins, and the direction that it is to try first.
+
+    Both are given away once: of a million rows each array takes hundreds of megabytes, and what nobody needs any more
+    must not be held by a caller.
+    """
+
+    def __init__(self, point: _Point, predictor: _Direction | None) -> None:
+        self._given: list[tuple[_Point, _Direction | None]] = [(point, predictor)]
+        self.place = _Direction(coefficients=point.coefficients, logits=point.logits)
+
+    def take(self) -> tuple[_Point, _Direction | None]:
+        """The point and the direction."""
+        return self._given.pop()
 
 
 class _Loss:
@@ -212,13 +231,13 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 def _minimise(
     loss: _Loss,
-    point: _Point,
+    start: _Start,
     strength: float,
     pairs: _Pairs,
-    predictor: _Direction | None,
     tolerance: float,
 ) -> tuple[_Point, float, int]:
     """The best point found, its gap, and the number of iterations."""
+    point, predictor = start.take()
     penalty, slopes = strength * loss.penalised, loss.gradient(point)
     best, best_gap, best_at = point, math.inf, 0
     for iteration in range(_MAX_ITERATIONS):
@@ -228,7 +247,7 @@ def _minimise(
             best, best_gap, best_at = point, gap, iteration
         if gap <= tolerance or iteration - best_at > _PATIENCE:
             break
-        direction = predictor if iteration == 0 else None
+        direction, predictor = predictor, None
         if direction is None or loss.slope(point, direction, strength) >= 0:
             diagonal = curvature[:, None] * loss.variances + penalty
             direction = loss.along(_descent(gradient, diagonal, penalty, pairs))
@@ -263,6 +282,7 @@ def _line_search(loss: _Loss, point: _Point, direction: _Direction, strength: fl
         low, high = (length, high) if slope < 0 else (low, length)
         newton = length - slope / max(loss.bend(trial, direction, strength), _TINY)
         length = _within(newton, low, high)
+        del trial  # two at once are four arrays of images x classes
         trial = loss.moved(point, direction, length)
     return trial
 
