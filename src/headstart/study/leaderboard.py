@@ -13,7 +13,7 @@ from headstart.files import atomic_write
 from headstart.report import PHASES, Column, ComparisonRecord, render_comparison
 from headstart.study.panels import reference_panels
 from headstart.study.plan import Plan
-from headstart.study.rows import columns_of, make_entries, read_history
+from headstart.study.rows import columns_of, make_entries
 from headstart.study.running import MadeRun
 from headstart.study.verdict import verdict
 
@@ -106,7 +106,7 @@ def make_board(plan: Plan, made: Sequence[MadeRun], *, folder: Path, command: st
     """
     entries = make_entries(plan, made)
     histories = {
-        entry.label: [row for row in read_history(entry.runs[0]) if row["phase"] in PHASES]
+        entry.label: [row for row in entry.runs[0].history() if row["phase"] in PHASES]
         for entry in entries
         if entry.runs
     }

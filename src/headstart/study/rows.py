@@ -1,13 +1,12 @@
 """The rows of a leaderboard: one for each data set, backbone and case, over its seeds."""
 
-import csv
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from headstart.report import Column
-from headstart.runs import HISTORY_FILE, Run
+from headstart.runs import Run
 from headstart.study.plan import Plan, PlannedRun
 from headstart.study.rates import rates_in_words, recipe_of
 from headstart.study.running import RUNS, MadeRun
@@ -99,21 +98,6 @@ def columns_of(plan: Plan, entries: Sequence[Entry]) -> tuple[Column, ...]:
     return COLUMNS + (CASE_COLUMNS if plan.study.is_written else CASE_COLUMNS[:1]) + remark
 
 
-def read_history(run: Run) -> list[dict[str, Any]]:
-    """The epochs of a run, as `history.csv` has them."""
-    with (run.folder / HISTORY_FILE).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: _number(key, value) for key, value in row.items()} for row in rows]
-
-
-def _number(key: str, text: str) -> Any:
-    if key == "phase":
-        return text
-    if key == "epoch":
-        return int(text)
-    return float(text) if text else None
-
-
 def _goodness(entry: Entry) -> tuple[bool, float, float]:
     """What sorts rows; of equally accurate ones the one that is less surprised comes first."""
     accuracy, loss = entry.values["accuracy"], entry.values["log_loss"]
@@ -178,7 +162,7 @@ def _seconds_per_epoch(run: Run) -> float | None:
     phase = "probe" if run.result["technique"] == "probe" else "finetune"
     if recipe_of(run.config).is_solved_for or (phase == "probe" and run.config.recipe == "auto"):
         return None
-    seconds = [row["seconds"] for row in read_history(run) if row["phase"] == phase]
+    seconds = [row["seconds"] for row in run.history() if row["phase"] == phase]
     return statistics.fmean(seconds) if seconds else None
 
 

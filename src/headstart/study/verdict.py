@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headstart.errors import name_some
 from headstart.metrics import holm, paired_permutation
-from headstart.runs import IMAGES_FILE, PREDICTIONS_FILE, Run
+from headstart.runs import Run
 from headstart.study.rows import Entry
 
 LEVEL: Final = 0.05
@@ -53,8 +52,8 @@ class Pairing:
 
 def read_answers(run: Run) -> Answers:
     """What a run's predictions say of each of its test images."""
-    told = pq.read_table(run.folder / PREDICTIONS_FILE, columns=["path", "true", "predicted"]).to_pydict()
-    images = pq.read_table(run.folder / IMAGES_FILE).to_pydict()
+    told = run.predictions().select(["path", "true", "predicted"]).to_pydict()
+    images = run.images().to_pydict()
     group: Mapping[str, object] = dict(zip(images["path"], images.get("group", images["path"]), strict=True))
     rows = sorted(zip(told["path"], told["true"], told["predicted"], strict=True))
     return Answers(
