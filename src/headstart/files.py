@@ -73,6 +73,19 @@ def atomic_write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder that files are to be written to, with those above it, where it is not there.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
 def require_place_for(file: Path) -> None:
     """Make sure that a file of this name can be there, before anything is computed for it.
 

@@ -1,6 +1,7 @@
 """The learning curve of photos: honest, nested, and plain about what it cannot say."""
 
 import importlib
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from headstart.backbones import Backbone
 from headstart.config import ExtractConfig
 from headstart.errors import ConfigError, DataError
+from headstart.features import CHANNEL_STATISTICS, FeatureStore
 from headstart.jobs import learning_curve
 from headstart.jobs.learning_curve import SHARES, LearningCurve, _Draw, _worth
 from headstart.metrics import Extrapolation
@@ -42,6 +44,16 @@ def test_more_photos_are_better_and_test_is_not_looked_at(many: Path) -> None:
     assert curve.band is not None
     assert curve.band.targets[-1] == pytest.approx(curve.targets[-1])
     assert "expect" in curve.words()[0]
+
+
+def test_photos_are_normalised_as_the_options_say(many: Path, tmp_path: Path, tiny_here: Backbone) -> None:
+    config = ExtractConfig(str(many), normalise="dataset")
+
+    learning_curve(config, repeats=2, most=20, store=tmp_path / "store")
+
+    keys = [json.loads(text) for text in FeatureStore(tmp_path / "store").keys().values()]
+    (mean,) = [key["preprocess"]["mean"] for key in keys if key["architecture"] != CHANNEL_STATISTICS]
+    assert mean != list(tiny_here.preprocess.mean)
 
 
 @pytest.mark.usefixtures("tiny_here")

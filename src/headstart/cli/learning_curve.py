@@ -20,8 +20,7 @@ from headstart.cli.console import (
     steps_bar,
 )
 from headstart.config import DEFAULT_MOST, DEFAULT_REPEATS, ExtractConfig
-from headstart.errors import DataError
-from headstart.files import atomic_write
+from headstart.files import atomic_write, make_folder
 
 if TYPE_CHECKING:
     from headstart.jobs import LearningCurve
@@ -51,7 +50,7 @@ def learning_curve(
     from headstart.jobs import learning_curve as find_curve
 
     if out_folder is not None:
-        _make(out_folder)
+        make_folder(out_folder)
     with download_bar() as downloads, extraction_bar() as bar, steps_bar("probes") as steps:
         curve = find_curve(
             options, repeats=repeats, most=most, store=store, progress=bar, steps=steps, downloads=downloads
@@ -60,13 +59,6 @@ def learning_curve(
     if out_folder is not None:
         _write(curve, out_folder, options.data)
     return 0
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
 def _show(curve: LearningCurve) -> None:

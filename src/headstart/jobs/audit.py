@@ -52,15 +52,13 @@ from headstart.datasets import (
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import DataError
 from headstart.features import FeatureStore, Progress
+from headstart.files import make_folder
 from headstart.jobs.auditing import write_audit
 from headstart.jobs.images import (
     DividedImages,
-    decoding_for,
-    divide_and_extract,
-    extract_layer_of,
+    extract_divided,
     list_images_of,
     load_backbone_of,
-    normalise_for,
 )
 from headstart.jobs.pictures import read_pictures
 from headstart.metrics import score_predictions
@@ -103,7 +101,7 @@ def audit_images(
     """
     if config.labels == "yes":
         load_cleanlab()  # before an hour of extraction
-    folder = None if out is None else _make_folder(Path(out))
+    folder = None if out is None else make_folder(Path(out))
     clock = _Clock()
     with clock.phase("read"):
         images = _extract(config, store, progress, downloads)
@@ -178,13 +176,7 @@ def _extract(
 
     listed = list_images_of(config, store, downloads)
     backbone, features = load_backbone_of(config), FeatureStore(store)
-    if config.normalise == "dataset":
-        decode = decoding_for(backbone, store=features, progress=progress)
-        readable = divide_and_extract(listed, divide, decode).dataset
-        backbone = normalise_for(readable, backbone, config, store=features)
-    return divide_and_extract(
-        listed, divide, extract_layer_of(config, backbone, store=features, progress=progress)
-    )
+    return extract_divided(listed, divide, backbone, config, store=features, progress=progress)
 
 
 def _look(images: DividedImages, config: AuditConfig, clock: _Clock, progress: Progress | None) -> _Look:
@@ -396,11 +388,3 @@ def default_folder(config: AuditConfig) -> Path:
     """Where an audit is written if nobody says where: `audits/NAME`."""
     name = re.sub(r"[^\w.-]+", "-", Path(config.data.rstrip("/\\")).name).strip("-.") or "data"
     return Path("audits") / name
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-    return folder

@@ -18,16 +18,14 @@ from headstart.features import (
     check_writable,
     write_features,
 )
+from headstart.files import make_folder
 from headstart.jobs.bottleneck import PER_CLASS, bottleneck_names, split_bottleneck
 from headstart.jobs.images import (
     DividedImages,
     Division,
-    decoding_for,
-    divide_and_extract,
-    extract_layer_of,
+    extract_divided,
     list_images_of,
     load_backbone_of,
-    normalise_for,
 )
 
 
@@ -130,7 +128,7 @@ def extract_bottleneck(
         StoreError: the store cannot be used.
         DiskFullError: there is no room.
     """
-    folder = _make_folder(Path(out))
+    folder = make_folder(Path(out))
     size = config.per_class or PER_CLASS
 
     def divide(images: ImageDataset, problems: Sequence[Problem]) -> tuple[ImageDataset, SplitRecord]:
@@ -195,22 +193,11 @@ def _extract(
         return divide(images, problems)
 
     backbone, features = load_backbone_of(config), FeatureStore(store)
-    if config.normalise == "dataset":
-        decode = decoding_for(backbone, store=features, progress=progress)
-        readable = divide_and_extract(listed, divide_some, decode).dataset
-        backbone = normalise_for(readable, backbone, config, store=features)
-    take = extract_layer_of(config, backbone, store=features, progress=progress)
-    return _Extracted(images=divide_and_extract(listed, divide_some, take))
+    return _Extracted(
+        images=extract_divided(listed, divide_some, backbone, config, store=features, progress=progress)
+    )
 
 
 def _write(file: Path, table: FeatureTable, words: str) -> WrittenFile:
     write_features(file, table)
     return WrittenFile(path=file, images=len(table), shape=table.features.shape[1:], words=words)
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-    return folder

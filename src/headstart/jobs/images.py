@@ -122,6 +122,30 @@ def normalise_for(
     return backbone.with_preprocess(replace(backbone.preprocess, mean=measured.mean, std=measured.std))
 
 
+def extract_divided(
+    listed: ImageDataset,
+    divide: Division,
+    backbone: Backbone,
+    config: ExtractConfig,
+    *,
+    store: FeatureStore,
+    progress: Progress | None,
+) -> DividedImages:
+    """The features that a configuration names, of images that are normalised as it says: see `divide_and_extract`.
+
+    Raises:
+        BackboneError: there is no such layer.
+        DataError: a channel of the training images has the same value everywhere; or `divide` raises it.
+    """
+    if config.normalise == "dataset":
+        decode = decoding_for(backbone, store=store, progress=progress)
+        readable = divide_and_extract(listed, divide, decode).dataset
+        backbone = normalise_for(readable, backbone, config, store=store)
+    return divide_and_extract(
+        listed, divide, extract_layer_of(config, backbone, store=store, progress=progress)
+    )
+
+
 def divide_and_extract(listed: ImageDataset, divide: Division, extract: Extract) -> DividedImages:
     """Divide, extract, and leave out what cannot be read, as if it had never been there.
 

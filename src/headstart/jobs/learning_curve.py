@@ -20,8 +20,7 @@ from headstart.features import FeatureStore, Progress
 from headstart.heads import fit_linear_path, fit_temperature
 from headstart.jobs.images import (
     DividedImages,
-    divide_and_extract,
-    extract_layer_of,
+    extract_divided,
     list_images_of,
     load_backbone_of,
 )
@@ -161,8 +160,8 @@ def learning_curve(
         )
     backbone = load_backbone_of(config)
     divide = training_sample(config, most, validation=True)
-    take = extract_layer_of(config, backbone, store=FeatureStore(store), progress=progress)
-    images = divide_and_extract(list_images_of(config, store, downloads), divide, take)
+    listed = list_images_of(config, store, downloads)
+    images = extract_divided(listed, divide, backbone, config, store=FeatureStore(store), progress=progress)
     return _measure(images, config, repeats, steps)
 
 

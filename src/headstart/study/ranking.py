@@ -24,8 +24,7 @@ from headstart.features import FeatureStore, Progress
 from headstart.jobs.defaults import size_for
 from headstart.jobs.images import (
     DividedImages,
-    divide_and_extract,
-    extract_layer_of,
+    extract_divided,
     list_images_of,
     load_backbone_of,
 )
@@ -237,8 +236,7 @@ class _Looker:
         """Extract one backbone's features, and judge them."""
         backbone = self._load(config)
         divide = training_sample(config, self.sample, validation=False)
-        take = extract_layer_of(config, backbone, store=self.store, progress=progress)
-        images = divide_and_extract(self.listed, divide, take)
+        images = extract_divided(self.listed, divide, backbone, config, store=self.store, progress=progress)
         start = time.perf_counter()
         folds, count = deal_folds(images.dataset, config.seed)
         features = images.features.load()
