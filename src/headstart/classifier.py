@@ -92,10 +92,8 @@ class Classifier:
         Returns:
             (n, C) float32.
         """
-        positions = tuple(1 + i for i in self.cut.positions)
-        averaged = torch.from_numpy(features)
-        averaged = averaged.mean(dim=positions) if positions else averaged
-        return np.asarray(averaged.flatten(start_dim=1).numpy(), dtype=np.float32)
+        averaged = self.cut.mean_over_positions(torch.from_numpy(features))
+        return np.asarray(averaged.numpy(), dtype=np.float32)
 
     def unlike(self, features: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """How unlike all training images each image is, in multiples of the threshold.
@@ -253,13 +251,11 @@ class _Whole(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.prefix, self.head = classifier.backbone.prefix(classifier.cut), classifier.head
-        self._positions = tuple(1 + i for i in classifier.cut.positions)
-        self._novelty = classifier.novelty
+        self._cut, self._novelty = classifier.cut, classifier.novelty
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.prefix(images)
         probabilities = torch.softmax(self.head(features), dim=1)
         if self._novelty is None:
             return (probabilities,)
-        averaged = features.mean(dim=self._positions) if self._positions else features
-        return probabilities, self._novelty.of(averaged.flatten(start_dim=1))
+        return probabilities, self._novelty.of(self._cut.mean_over_positions(features))

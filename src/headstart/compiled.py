@@ -23,6 +23,7 @@ from headstart.images import Preprocess, decode_for, read_image_file
 from headstart.images.plain import prepare_pixels
 from headstart.prediction import CARD_FILE, WEIGHTS_FILE, Prediction, best_classes, read_description
 from headstart.threads import usable_cores
+from headstart.views import VIEW_SETS
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NAME = 32
-_ONE_VIEW = "original"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def keep_compiled(folder: Path, load: Callable[[], "Classifier"]) -> None:
     Raises:
         RunError: the folder holds no classifier.
     """
-    if find_spec("openvino") is None or read_description(folder)["views"] != _ONE_VIEW:
+    if find_spec("openvino") is None or len(VIEW_SETS[read_description(folder)["views"]]) > 1:
         return
     from headstart.runtimes.converted import read_converted, write_converted
 

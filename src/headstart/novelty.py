@@ -53,9 +53,7 @@ class Novelty:
 
     def of(self, features: Tensor) -> Tensor:
         """The same as `unlike`, as a step of a network: features (n, C) float32 -> (n,) float32."""
-        cosines = (_unit(features) @ self.bank.T).amax(dim=1)
-        unlike: Tensor = (2 - 2 * cosines).clamp_min(0).sqrt() / self.threshold
-        return unlike
+        return _distance((_unit(features) @ self.bank.T).amax(dim=1)) / self.threshold
 
     def tensors(self) -> dict[str, Tensor]:
         """What has to be saved beside `describe`; float16 loses the length alone."""
@@ -109,7 +107,7 @@ def distances(bank: Tensor, features: NDArray[np.float32]) -> NDArray[np.float64
         (n,) float64, 0 to 2.
     """
     nearest = [(rows @ bank.T).amax(dim=1) for rows in torch.split(_unit(torch.from_numpy(features)), _BATCH)]
-    return _distance(torch.cat(nearest))
+    return np.asarray(_distance(torch.cat(nearest).double()).numpy(), dtype=np.float64)
 
 
 def distances_to_others(bank: Tensor, groups: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
@@ -123,7 +121,7 @@ def distances_to_others(bank: Tensor, groups: NDArray[np.int64] | None = None) -
     """
     own = torch.arange(len(bank)) if groups is None else torch.from_numpy(groups)
     alike = (bank @ bank.T).masked_fill(own[:, None] == own[None, :], -torch.inf)
-    return _distance(alike.amax(dim=1))
+    return np.asarray(_distance(alike.amax(dim=1).double()).numpy(), dtype=np.float64)
 
 
 def conformal_threshold(held_out: NDArray[np.float64], rate: float = FALSE_ALARMS) -> float | None:
@@ -152,6 +150,7 @@ def _unit(rows: Tensor) -> Tensor:
     return scaled
 
 
-def _distance(cosines: Tensor) -> NDArray[np.float64]:
-    """Between vectors of length 1, from the cosine of their angle."""
-    return np.asarray((2 - 2 * cosines.double()).clamp_min(0).sqrt().numpy(), dtype=np.float64)
+def _distance(cosines: Tensor) -> Tensor:
+    """Between vectors of length 1, from the cosine of their angle, in its dtype."""
+    distance: Tensor = (2 - 2 * cosines).clamp_min(0).sqrt()
+    return distance

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from headstart.errors import BackboneError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEAN = ":mean"
 
@@ -43,6 +47,14 @@ class Cut:
     def channels(self) -> int:
         """How many values there are for one position: the size of the average over positions."""
         return prod(n for i, n in enumerate(self.shape) if i not in self.positions)
+
+    def mean_over_positions(self, features: "Tensor") -> "Tensor":
+        """Features (N, *shape) of the cut -> their averages over positions, (N, channels).
+
+        Where there is one position only they may be the same memory.
+        """
+        dims = tuple(1 + i for i in self.positions)
+        return (features.mean(dim=dims) if dims else features).flatten(start_dim=1)
 
     @property
     def is_vector(self) -> bool:

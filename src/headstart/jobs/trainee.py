@@ -49,12 +49,12 @@ class ShowingFeatures(nn.Module):
 
     def __init__(self, head: nn.Module, cut: Cut) -> None:
         super().__init__()
-        self.head, self._positions = head, tuple(1 + i for i in cut.positions)
+        self.head, self._cut = head, cut
 
     def forward(self, x: Tensor) -> Tensor:
         """Both, float32."""
         # The features first: a head may begin with an in-place ReLU.
-        features = (x.mean(dim=self._positions) if self._positions else x.clone()).flatten(start_dim=1)
+        features = self._cut.mean_over_positions(x).clone()
         return torch.cat([self.head(x).float(), features.float()], dim=1)
 
 
