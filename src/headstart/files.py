@@ -14,11 +14,13 @@ from typing import BinaryIO
 
 import platformdirs
 
-from headstart.errors import ConfigError, DataError, DiskFullError
+from headstart.errors import ConfigError, DataError, DiskFullError, RunError
 
 STORE_VARIABLE = "HEADSTART_STORE"
 CONVERTED_FOLDER = "converted"
 """In the store: networks as a runtime has converted them."""
+LOCK_FILE = ".lock"
+"""In a folder that one process at a time may write."""
 TEMPORARY_SUFFIX = ".tmp"
 """What `temporary_beside` ends its names with: such a file, found later, is what a killed process left."""
 
@@ -84,6 +86,36 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise DataError(f"The folder {folder} cannot be made: {error.strerror}.") from error
     return folder
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """A folder locked against other processes.
+
+    Args:
+        folder: it is there.
+        what: another one does, for the error: "is writing to".
+
+    Raises:
+        RunError: another process holds it, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout  # here, since commands that lock nothing need not wait for it
+
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(
+            f"Another headstart {what} {folder}.\nWait for it, or choose another --out."
+        ) from error
+    except OSError as error:
+        raise RunError(f"The folder {folder} cannot be written: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps an open file's name; the empty file does no harm
+            (folder / LOCK_FILE).unlink()
+        lock.release()
 
 
 def require_place_for(file: Path) -> None:

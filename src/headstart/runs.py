@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from headstart.classifier import Classifier
 from headstart.config import TrainConfig, read_config
 from headstart.datasets import Problem
 from headstart.errors import HeadstartError, RunError
-from headstart.files import TEMPORARY_SUFFIX, atomic_write
+from headstart.files import LOCK_FILE, TEMPORARY_SUFFIX, atomic_write, locked
 from headstart.prediction import CARD_FILE, WEIGHTS_FILE
 from headstart.report import RenderedReport, render_card
 
@@ -48,7 +47,6 @@ HISTORY_COLUMNS = (
 )
 """What is written of each epoch."""
 
-_LOCK_FILE = ".lock"
 _RUNS_FOLDER = "runs"
 
 
@@ -267,29 +265,16 @@ def new_run(
     except OSError as error:
         raise RunError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
     _must_be_free(folder, force=force)
-    lock = FileLock(folder / _LOCK_FILE)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"Another headstart is writing to {folder}.\nWait for it, or choose another --out."
-        ) from error
-    except OSError as error:
-        raise RunError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
-    try:
-        _must_be_free(folder, force=force)  # again: another process may have finished its run there meanwhile
-        writer = RunWriter(folder, config)
-        _must_not_be_trained(writer, force=force)
-        if not any((folder / name).exists() for name in (RESULT_FILE, CHECKPOINT_FILE)):
-            writer.begin()
-        yield writer
-    except HeadstartError:
-        _forget_empty(folder)
-        raise
+        with locked(folder, "is writing to"), _forgotten_if_empty(folder):
+            # Again: another process may have finished its run there meanwhile.
+            _must_be_free(folder, force=force)
+            writer = RunWriter(folder, config)
+            _must_not_be_trained(writer, force=force)
+            if not any((folder / name).exists() for name in (RESULT_FILE, CHECKPOINT_FILE)):
+                writer.begin()
+            yield writer
     finally:
-        with suppress(OSError):  # Windows keeps an open file's name; the empty file does no harm
-            (folder / _LOCK_FILE).unlink()
-        lock.release()
         if made_here:
             with suppress(OSError):  # it is not empty: all is well
                 folder.rmdir()
@@ -323,7 +308,7 @@ def _must_be_free(folder: Path, *, force: bool) -> None:
                 f"{folder} holds a finished run.\nChoose another --out, or replace it with --force."
             )
     elif not (folder / CONFIG_FILE).exists() and any(
-        path.name != _LOCK_FILE and path.suffix != TEMPORARY_SUFFIX for path in folder.iterdir()
+        path.name != LOCK_FILE and path.suffix != TEMPORARY_SUFFIX for path in folder.iterdir()
     ):
         raise RunError(
             f"{folder} is not empty and holds no run.\nChoose another --out; --force does not help here."
@@ -355,11 +340,16 @@ def _clear(folder: Path) -> None:
             file.unlink()
 
 
-def _forget_empty(folder: Path) -> None:
-    """Where a mistake ended a run before anything was made, nothing of it stays."""
-    if {path.name for path in folder.iterdir()} <= {CONFIG_FILE, ASKED_FILE, _LOCK_FILE}:
-        for name in (CONFIG_FILE, ASKED_FILE):
-            (folder / name).unlink(missing_ok=True)
+@contextmanager
+def _forgotten_if_empty(folder: Path) -> Iterator[None]:
+    """Where a mistake ends a run before anything was made, nothing of it stays."""
+    try:
+        yield
+    except HeadstartError:
+        if {path.name for path in folder.iterdir()} <= {CONFIG_FILE, ASKED_FILE, LOCK_FILE}:
+            for name in (CONFIG_FILE, ASKED_FILE):
+                (folder / name).unlink(missing_ok=True)
+        raise
 
 
 def _next_folder(data: str) -> Path:

@@ -1,6 +1,8 @@
 """Networks that OpenVINO has converted, in files."""
 
 import logging
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +80,17 @@ def test_where_it_cannot_be_kept_the_features_come_all_the_same(
 
     np.testing.assert_array_equal(got, expected)
     assert "The converted network is not kept in" in caplog.text
+
+
+def test_of_many_the_newest_stay(
+    tmp_path: Path, tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / name for name in ("oldest", "older", "newest")]
+    for age, file in zip((9000, 8000), files, strict=False):
+        _features(tiny_backbone, file, RuntimeName.OPENVINO_FLOAT32)
+        os.utime(file, (time.time() - age,) * 2)
+    monkeypatch.setattr("headstart.runtimes.converted._MOST_BYTES", int(2.5 * files[0].stat().st_size))
+
+    _features(tiny_backbone, files[-1], RuntimeName.OPENVINO_FLOAT32)
+
+    assert [file.exists() for file in files] == [False, True, True]

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import tempfile
 import threading
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
@@ -55,10 +56,12 @@ def write_converted(model: openvino.Model, file: Path) -> None:
 
 def _forget_oldest(folder: Path) -> None:
     """Of all that is kept only so much stays: the newest."""
-    files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file, bytes_so_far in zip(files, accumulate(file.stat().st_size for file in files), strict=True):
-        if bytes_so_far > _MOST_BYTES:
-            file.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another process forgets, too
+        files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+        sizes = accumulate(file.stat().st_size for file in files)
+        for file, bytes_so_far in zip(files, sizes, strict=True):
+            if bytes_so_far > _MOST_BYTES:
+                file.unlink(missing_ok=True)
 
 
 def compile_converted(model: openvino.Model, *, bf16: bool) -> openvino.CompiledModel:

@@ -1,17 +1,15 @@
 """The runner: trains what a plan holds, what shares features one after the other, and skips what is finished."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
 from headstart.config import TrainConfig
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import HeadstartError, RunError
+from headstart.files import locked
 from headstart.jobs import Observers, Shelf, train, written_out
 from headstart.runs import RESULT_FILE, Run, load_run
 from headstart.study.plan import Plan, PlannedRun
@@ -20,7 +18,6 @@ from headstart.study.rates import recipe_of
 RUNS = "runs"
 """The folder of the runs' folders, in that of a comparison."""
 
-_LOCK_FILE = ".lock"
 # An epoch of the layers, of what a probe costs: only for the time that is said to be left.
 _EPOCH_COST = 5.0
 
@@ -88,7 +85,11 @@ def run_plan(
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
     place = Path(os.path.abspath(folder))  # noqa: PTH100 - links stay
-    with _locked(place):
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The folder {place} cannot be written: {error.strerror}.") from error
+    with locked(place, "compares in"):
         configs = _full_configs(plan, place)
         stale = [run for run in plan.runs if _other_options(place / RUNS / run.folder, configs[run.name])]
         if stale and not force:
@@ -233,24 +234,3 @@ def _forget(place: Path, plan: Plan, stale: Sequence[PlannedRun]) -> None:
     for run in reversed(plan.runs):
         if run.name in names:
             (place / RUNS / run.folder / RESULT_FILE).unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """The folder, made and locked against other processes."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place / _LOCK_FILE)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"Another headstart compares in {place}.\nWait for it, or choose another --out."
-        ) from error
-    except OSError as error:
-        raise RunError(f"The folder {place} cannot be written: {error.strerror}.") from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows keeps an open file's name; the empty file does no harm
-            (place / _LOCK_FILE).unlink()
-        lock.release()
