@@ -17,7 +17,8 @@ from headstart.datasets import DiskFiles, Reader, load_dataset
 from headstart.errors import ConfigError, DataError, RunError
 from headstart.jobs import report, train
 from headstart.jobs.explaining import MOST_RIGHT, MOST_WRONG, _in_two, _reaches_positions, choose_rows
-from headstart.jobs.reporting import draw_thumbnails, read_record
+from headstart.jobs.pictures import draw_thumbnails
+from headstart.jobs.reporting import read_record
 from headstart.runs import PREDICTIONS_FILE, REPORT_FILE, Run
 
 

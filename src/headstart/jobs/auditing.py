@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from headstart.audit import COLUMNS, KINDS, Audit
 from headstart.datasets import ImageDataset
-from headstart.files import replace_durably, temporary_beside
-from headstart.jobs.pictures import read_thumbnails
+from headstart.files import atomic_write
+from headstart.jobs.pictures import draw_thumbnails
 from headstart.report.audit_page import THUMBNAIL_SIDE, render_audit
 
 PAGE: Final = "audit.html"
@@ -27,7 +27,7 @@ def write_audit(audit: Audit, folder: Path, dataset: ImageDataset, most: int) ->
         dataset: the images, for thumbnails.
         most: findings of each kind that the page shows.
     """
-    page = render_audit(audit, lambda names: read_thumbnails(dataset, names, THUMBNAIL_SIDE), most=most)
+    page = render_audit(audit, lambda names: draw_thumbnails(dataset, names, THUMBNAIL_SIDE), most=most)
     _write(folder / TABLE, _table(audit))
     _write(folder / FIGURES, json.dumps(_figures(audit), indent=2) + "\n")
     _write(folder / PAGE, page)
@@ -62,10 +62,5 @@ def _figures(audit: Audit) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = temporary_beside(path)
-    try:
-        # A path with bytes that are no UTF-8 holds lone surrogates.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        replace_durably(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A path with bytes that are no UTF-8 holds lone surrogates.
+    atomic_write(path, text.encode("utf-8", "backslashreplace"))

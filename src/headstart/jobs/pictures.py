@@ -1,4 +1,4 @@
-"""Small pictures of all images, on a file: memory does not grow with their number."""
+"""Small pictures: of all images, on a file, so that memory does not grow with their number; and thumbnails of some."""
 
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from headstart.errors import DataError, UnreadableImageError
 from headstart.features import Progress
 from headstart.features.stream import in_order
 from headstart.images import decode_image
+from headstart.report import draw_thumbnail
 from headstart.threads import usable_cores
 
 _WINDOW = 64
@@ -44,14 +45,21 @@ def read_pictures(dataset: ImageDataset, progress: Progress | None) -> NDArray[n
     return pictures[: len(names)]
 
 
-def read_thumbnails(dataset: ImageDataset, names: Sequence[str], side: int) -> dict[str, bytes]:
-    """Thumbnails of some images by name, as JPEG."""
-    from headstart.report import draw_thumbnail
+def draw_thumbnails(photos: ImageDataset, names: Sequence[str], side: int) -> dict[str, bytes]:
+    """Small JPEGs of photos by name, without those that have gone or changed since they were read."""
+    wanted = set(names)
+    ordered = [name for name in photos.names() if name in wanted]  # as an archive is read in one pass
 
-    drawn: dict[str, bytes] = {}
-    for name, read in zip(names, dataset.files.readers(names), strict=True):
-        drawn[name] = draw_thumbnail(_decode(name, read, 2 * side), side=side)
-    return drawn
+    def draw(read: Reader) -> bytes | None:
+        try:
+            # Decoded to no more pixels than the thumbnail needs, with as many again for a clean resize.
+            return draw_thumbnail(decode_image(read(), least_side=2 * side), side=side)
+        except UnreadableImageError:
+            return None
+
+    with ThreadPoolExecutor(usable_cores(), "headstart-thumbnails") as pool:
+        drawn = in_order(pool, draw, photos.files.readers(ordered), window=4 * usable_cores())
+        return {name: image for name, image in zip(ordered, drawn, strict=True) if image is not None}
 
 
 def _draw(image: tuple[str, Reader]) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.classifier import Classifier
-from headstart.datasets import ImageDataset, Reader, load_dataset
+from headstart.datasets import ImageDataset, load_dataset
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import (
     BackboneError,
@@ -24,13 +23,11 @@ from headstart.errors import (
 )
 from headstart.features import Features, FeatureStore
 from headstart.features.extract import store_key
-from headstart.features.stream import in_order
-from headstart.images import decode_image
 from headstart.jobs.explaining import explain_images, require_explainer
-from headstart.report import MOST_TSNE, PHASES, RunRecord, draw_thumbnail, render_report
+from headstart.jobs.pictures import draw_thumbnails
+from headstart.report import MOST_TSNE, PHASES, RunRecord, render_report
 from headstart.runs import Run, RunWriter, load_run
 from headstart.runtimes import RuntimeName
-from headstart.threads import usable_cores
 
 MOST_TSNE_IN_TRAINING = 400
 """Where a training ends with more test images its report has a map by PCA: t-SNE of more takes over a second."""
@@ -155,23 +152,6 @@ def read_record(run: Run) -> RunRecord:
         raise RunError(
             f"{run.folder} cannot be reported on: {error!s} is missing or damaged.\nTrain the run again."
         ) from error
-
-
-def draw_thumbnails(photos: ImageDataset, names: Sequence[str], side: int) -> dict[str, bytes]:
-    """Small JPEGs of photos by name, without those that have gone or changed since they were read."""
-    wanted = set(names)
-    ordered = [name for name in photos.names() if name in wanted]  # as an archive is read in one pass
-
-    def draw(read: Reader) -> bytes | None:
-        try:
-            # Decoded to no more pixels than the thumbnail needs, with as many again for a clean resize.
-            return draw_thumbnail(decode_image(read(), least_side=2 * side), side=side)
-        except UnreadableImageError:
-            return None
-
-    with ThreadPoolExecutor(usable_cores(), "headstart-thumbnails") as pool:
-        drawn = in_order(pool, draw, photos.files.readers(ordered), window=4 * usable_cores())
-        return {name: image for name, image in zip(ordered, drawn, strict=True) if image is not None}
 
 
 def _photos(

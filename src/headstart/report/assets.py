@@ -44,18 +44,23 @@ def render_page(template: str, context: Mapping[str, Any], data: Mapping[str, An
         context: what the template uses, besides what every page has.
         data: what the script uses: see `report.js`.
     """
-    library = chart_library() if data["charts"] else None
-    html = (
-        _environment()
-        .get_template(template)
-        .render(
-            **context,
-            policy=_policy(),
-            script=Markup(_script()),
-            data=Markup(_json({**data, "colours": dict(PAGE_COLOURS)})),
-            library=library,
-        )
-    )
+    scripted = {
+        "policy": _policy(),
+        "script": Markup(_script()),
+        "data": Markup(_json({**data, "colours": dict(PAGE_COLOURS)})),
+        "library": chart_library() if data["charts"] else None,
+    }
+    return render_template(template, {**context, **scripted})
+
+
+def render_template(template: str, context: Mapping[str, Any]) -> str:
+    """What a template makes of a context; encodes as UTF-8.
+
+    Args:
+        template: its name.
+        context: what it uses.
+    """
+    html = _environment().get_template(template).render(**context)
     # A path with bytes that are no UTF-8 holds lone surrogates, which no file could hold.
     return _LONE_SURROGATES.sub("\N{REPLACEMENT CHARACTER}", html)
 

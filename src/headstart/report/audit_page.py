@@ -1,16 +1,13 @@
 """The page of an audit: every kind of finding with the photos that it is about, in one file."""
 
-import base64
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from headstart.audit import Audit, Finding, Kind
 from headstart.report import words
+from headstart.report.assets import data_uri, render_template
 
 THUMBNAIL_SIDE: Final = 160
 _OF_A_SET: Final = 6
@@ -67,26 +64,16 @@ def render_audit(
         "outliers": [_outlier(finding) for finding in audit.of_kind("outlier")[:most]],
     }
     paths = {photo.path for shown in sections.values() for each in shown for photo in each.photos}
-    pictures = {path: _data_uri(image) for path, image in thumbnails_of(sorted(paths)).items()}
-    environment = Environment(
-        loader=PackageLoader("headstart.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(breakable=words.breakable, percent=words.percent, duration=words.duration)
-    html = environment.get_template("audit.html.j2").render(
-        audit=audit,
-        verdict=verdict(audit),
-        counts={kind: len(audit.of_kind(kind)) for kind in ("label", "classes", "outlier")},
-        sets_of={kind: _sets(audit, kind) for kind in ("duplicate-across", "duplicate-within")},
-        pictures=pictures,
-        problems=audit.problems[:_PROBLEMS],
+    context = {
+        "audit": audit,
+        "verdict": verdict(audit),
+        "counts": {kind: len(audit.of_kind(kind)) for kind in ("label", "classes", "outlier")},
+        "sets_of": {kind: _sets(audit, kind) for kind in ("duplicate-across", "duplicate-within")},
+        "pictures": {path: data_uri(image) for path, image in thumbnails_of(sorted(paths)).items()},
+        "problems": audit.problems[:_PROBLEMS],
         **sections,
-    )
-    # A path with bytes that are no UTF-8 holds lone surrogates, which no file could hold.
-    return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", html)
+    }
+    return render_template("audit.html.j2", context)
 
 
 def verdict(audit: Audit) -> list[str]:
@@ -170,7 +157,3 @@ def _classes(audit: Audit, finding: Finding) -> PhotoSet:
         photos=tuple(Shown(path=path, lines=(path,)) for path in paths[:_OF_TWO_CLASSES]),
         more=max(0, len(paths) - _OF_TWO_CLASSES),
     )
-
-
-def _data_uri(image: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
