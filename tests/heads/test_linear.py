@@ -387,6 +387,7 @@ def test_features_that_fill_the_memory_are_not_copied(
 
     monkeypatch.setattr("headstart.heads.eigenbasis.MAX_COPY_BYTES", 0)
     monkeypatch.setattr("headstart.heads.rows._BLOCK_VALUES", 24 * 17)  # several blocks, the last one shorter
+    monkeypatch.setattr("headstart.heads.softmax_path._BLOCK_VALUES", 4 * 7)
     streamed = fit_linear_path(features, labels, n_classes=4, tolerance=1e-7)
 
     torch.testing.assert_close(streamed.objectives, held.objectives, rtol=1e-6, atol=1e-12)

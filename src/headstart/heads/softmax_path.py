@@ -22,12 +22,14 @@ import torch
 from torch import Tensor
 
 from headstart.heads.eigenbasis import Design
+from headstart.heads.rows import row_blocks
 
 _MEMORY = 20  # curvature pairs kept
 _MAX_ITERATIONS = 1000  # for one strength; about 3 are usual
 _PATIENCE = 100  # iterations without a smaller gap, after which rounding leaves no more to gain
 _SLOPE_LEFT = 0.2  # a line search ends when at most this part of the slope is left
 _MAX_TRIALS = 40
+_BLOCK_VALUES = 2_000_000
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -67,7 +69,9 @@ def fit_path(
         point, gap, iterations = _minimise(loss, start, strength, pairs, tolerance)
         if gap > tolerance and loss.products == torch.float32:
             loss, pairs = _Loss(design, labels, sample_weights, torch.float64), _Pairs()
-            start = _Start(loss.at(point.coefficients), None)
+            reached = point.coefficients
+            del point  # its arrays of images x classes
+            start = _Start(loss.at(reached), None)
             point, gap, more = _minimise(loss, start, strength, pairs, tolerance)
             iterations += more
         objective = loss.objective(point, strength)
@@ -127,6 +131,8 @@ class _Loss:
         self.penalised = torch.ones_like(self.variances)
         self.penalised[-1] = 0  # the intercept
         self.classes = int(labels.max()) + 1
+        # Few enough rows for what is made of their logits on the way to take little memory.
+        self.blocks = list(row_blocks(len(labels), _BLOCK_VALUES // self.classes))
 
     def start(self) -> _Point:
         """All coefficients 0."""
@@ -162,17 +168,23 @@ class _Loss:
 
     def slope(self, point: _Point, direction: _Direction, strength: float) -> float:
         """The objective's first derivative along the direction."""
-        expected = torch.linalg.vecdot(point.probabilities, direction.logits)
-        slopes = expected - direction.logits.gather(1, self.labels)[:, 0]
-        return float(self.shares @ slopes) + strength * self._penalised_dot(point.coefficients, direction)
+        total = 0.0
+        for block in self.blocks:
+            logits = direction.logits[block]
+            expected = torch.linalg.vecdot(point.probabilities[block], logits)
+            slopes = expected - logits.gather(1, self.labels[block])[:, 0]
+            total += float(self.shares[block] @ slopes)
+        return total + strength * self._penalised_dot(point.coefficients, direction)
 
     def bend(self, point: _Point, direction: _Direction, strength: float) -> float:
         """The objective's second derivative along the direction."""
-        expected = torch.linalg.vecdot(point.probabilities, direction.logits)[:, None]
-        variances = torch.linalg.vecdot(point.probabilities, (direction.logits - expected).square_())
-        return float(self.shares @ variances) + strength * self._penalised_dot(
-            direction.coefficients, direction
-        )
+        total = 0.0
+        for block in self.blocks:
+            p, logits = point.probabilities[block], direction.logits[block]
+            expected = torch.linalg.vecdot(p, logits)[:, None]
+            variances = torch.linalg.vecdot(p, (logits - expected).square_())
+            total += float(self.shares[block] @ variances)
+        return total + strength * self._penalised_dot(direction.coefficients, direction)
 
     def curvature(self, point: _Point) -> Tensor:
         """The weighted mean of p (1 - p) of each class, (K,)."""
