@@ -15,6 +15,7 @@ from headstart.classifier import Classifier
 from headstart.config import TrainConfig
 from headstart.datasets import DiskFiles, Reader, load_dataset
 from headstart.errors import ConfigError, DataError, RunError
+from headstart.features import FeatureStore
 from headstart.jobs import report, train
 from headstart.jobs.explaining import MOST_RIGHT, MOST_WRONG, _in_two, _reaches_positions, choose_rows
 from headstart.jobs.pictures import draw_thumbnails
@@ -95,6 +96,29 @@ def test_a_damaged_run_is_said(run: Run, tmp_path: Path) -> None:
         report(tmp_path / "nowhere")
 
 
+def test_suspects_and_the_learning_curve_of_the_same_photos(
+    run: Run, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("audit", "learning_curve"):
+        job = importlib.import_module(f"headstart.jobs.{name}")
+        monkeypatch.setattr(job, "load_backbone_of", lambda config: tiny)
+    reporting = importlib.import_module("headstart.jobs.reporting")
+    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    extracted_before = sum(shard.rows for shard in FeatureStore().records())
+    said: list[str] = []
+
+    report(run.folder, audit=True, learning_curve=True, say=said.append)
+
+    page = run.report.read_text(encoding="utf-8")
+    assert 'id="suspects"' in page
+    assert 'id="learning"' in page
+    assert "Labels were not judged." in page
+    assert said == ["Labels are not judged: that takes cleanlab, by pip install 'headstart[audit]'."]
+    assert sum(shard.rows for shard in FeatureStore().records()) == extracted_before
+    report(run.folder)
+    assert 'id="suspects"' not in run.report.read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_where_the_classifier_looks(run: Run) -> None:
     pytest.importorskip("pytorch_grad_cam")
@@ -123,11 +147,13 @@ def test_a_transformer_is_explained_before_its_last_attention() -> None:
     assert not _reaches_positions(last, rest, 224)
 
 
-def test_explaining_needs_photos(run: Run, photo_folder: Path) -> None:
-    pytest.importorskip("pytorch_grad_cam")
+@pytest.mark.parametrize("option", ["explain", "audit", "learning_curve"])
+def test_what_looks_at_photos_needs_them(run: Run, photo_folder: Path, option: str) -> None:
+    if option == "explain":
+        pytest.importorskip("pytorch_grad_cam")
     shutil.rmtree(photo_folder)
-    with pytest.raises(DataError, match="no longer in"):
-        report(run.folder, explain=True)
+    with pytest.raises(DataError, match=f"no longer in .*\n.*--{option.replace('_', '-')}"):
+        report(run.folder, **{option: True})
 
 
 def test_explaining_needs_the_package(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart.metrics import score_predictions
-from headstart.report import Column, ComparisonRecord, ReferencePanel, RunRecord, draw_thumbnail
+from headstart.audit import Audit, Finding, Leaks
+from headstart.metrics import Extrapolation, score_predictions
+from headstart.report import (
+    Column,
+    ComparisonRecord,
+    Learning,
+    ReferencePanel,
+    RunRecord,
+    draw_thumbnail,
+)
 
 MakeRecord = Callable[..., RunRecord]
 MakeEpochs = Callable[..., list[dict[str, Any]]]
@@ -108,6 +116,50 @@ def thumbnails() -> Callable[[Sequence[str], int], dict[str, bytes]]:
         return draw_thumbnail(np.kron(coarse, np.ones((16, 16, 1), dtype=np.uint8)), side=side)
 
     return lambda paths, side: {path: draw(path, side) for path in paths}
+
+
+@pytest.fixture(scope="session")
+def learning() -> Learning:
+    """A learning curve of two repeats, with where it goes."""
+    targets = np.geomspace(30, 1600, 20)
+    expected = 1 - 1.5 * targets**-0.3
+    return Learning(
+        sizes=np.array([30.0, 50, 80, 130]),
+        accuracies=np.array([[0.5, 0.6, 0.68, 0.71], [0.54, 0.61, 0.66, 0.73]]),
+        band=Extrapolation(targets=targets, expected=expected, low=expected - 0.05, high=expected + 0.02),
+        targets=(160, 320, 1600),
+        words=["With all 160 images expect 71.2 %.", "More would bring more."],
+    )
+
+
+@pytest.fixture(scope="session")
+def audit() -> Audit:
+    """Two copies of one photo, three doubtful labels and a photo unlike all others."""
+    copies = [
+        Finding(
+            kind="duplicate-across", rank=rank, path=f"t/{rank}", other="r/1", class_name="a", split="test",
+            other_split="train", group=1, score=0.9,
+        )
+        for rank in (1, 2)
+    ]  # fmt: skip
+    labels = [
+        Finding(kind="label", rank=rank, path=f"p{rank}", class_name="a", suggested="b", split="train")
+        for rank in (1, 2, 3)
+    ]
+    outlier = Finding(kind="outlier", rank=1, path="o", class_name="b", score=7.5, split="val")
+    return Audit(
+        name="photos",
+        classes=("a", "b"),
+        counts={"train": 8, "val": 2, "test": 2},
+        rule="as given",
+        findings=(*copies, *labels, outlier),
+        leaks=Leaks(test=20, copies=2, grouped=None, leaking=2),
+        labels_judged=12,
+        out_of_fold=0.75,
+        wrong_labels=1,
+        pattern=None,
+        command="headstart audit photos",
+    )
 
 
 @pytest.fixture(scope="session")

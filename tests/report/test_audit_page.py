@@ -70,7 +70,7 @@ def test_no_more_than_asked_for_are_shown_and_drawn() -> None:
     page = render_audit(_audit(labels), thumbnails, most=3)
 
     assert asked == ["p1", "p2", "p3"]
-    assert "The first 3 of 8 are shown" in page
+    assert "The first 3 of 8 photos are shown" in page
     assert page.count("photo not available") == 3
 
 

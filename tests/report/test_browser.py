@@ -37,7 +37,9 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture(scope="module")
-def report(make_record, make_epochs, thumbnails, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(
+    make_record, make_epochs, thumbnails, audit, learning, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A run with all that makes a page wide or unsafe."""
     names = [f"{_HOSTILE} {i}" if i % 2 else "unbroken" * 12 + str(i) for i in range(43)]
     record = make_record(43, 5, name="x" * 200, problems=[("y" * 300, "z" * 300)], command="w" * 500)
@@ -50,6 +52,8 @@ def report(make_record, make_epochs, thumbnails, tmp_path_factory: pytest.TempPa
         best_epoch={"finetune": 7},
         config={"backbone": f"{_HOSTILE}/{'s' * 200}"},
         features=np.random.default_rng(0).normal(size=(215, 16)).astype(np.float32),
+        audit=audit,
+        learning=learning,
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render_report(record, thumbnails).html, encoding="utf-8")
@@ -161,7 +165,7 @@ def test_axe_finds_nothing_serious_in_a_comparison(compared: Visit) -> None:
 
 
 def test_every_chart_is_drawn(visit: Visit, compared: Visit) -> None:
-    for opened, least in ((visit, 6), (compared, 3)):
+    for opened, least in ((visit, 7), (compared, 3)):
         places = opened.page.locator("[data-chart]")
         assert places.count() >= least
         assert opened.page.locator("[data-chart].drawn .main-svg").count() >= places.count()

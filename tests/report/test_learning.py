@@ -1,35 +1,26 @@
 """The picture of a learning curve, with and without an extrapolation."""
 
+import dataclasses
 import io
 
 import numpy as np
 from PIL import Image
 
-from headstart.metrics import Extrapolation
-from headstart.report import render_learning_curve
+from headstart.report import Learning, render_learning_curve
 from headstart.report.learning import _apart, draw_learning_curve
 from headstart.report.style import drawing
 
-SIZES = np.array([30.0, 50, 80, 130])
-ACCURACIES = np.array([[0.5, 0.6, 0.68, 0.71], [0.54, 0.61, 0.66, 0.73]])
 
-
-def band() -> Extrapolation:
-    targets = np.geomspace(30, 1600, 20)
-    expected = 1 - 1.5 * targets**-0.3
-    return Extrapolation(targets=targets, expected=expected, low=expected - 0.05, high=expected + 0.02)
-
-
-def test_it_is_a_picture() -> None:
-    png = render_learning_curve(SIZES, ACCURACIES, band(), (160, 320, 1600), "photos, probes on tiny")
+def test_it_is_a_picture(learning: Learning) -> None:
+    png = render_learning_curve(learning, "photos, probes on tiny")
     with Image.open(io.BytesIO(png)) as image:
         assert image.width > 700
         assert len(image.convert("RGB").getcolors(1 << 24)) > 20
 
 
-def test_what_is_asked_for_stands_on_the_curve() -> None:
+def test_what_is_asked_for_stands_on_the_curve(learning: Learning) -> None:
     with drawing():
-        figure = draw_learning_curve(SIZES, ACCURACIES, band(), (160, 320, 1600), "photos")
+        figure = draw_learning_curve(learning, "photos")
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["now", "2 ×", "10 ×"]
     diamonds = next(line for line in axes.lines if line.get_marker() == "D")
@@ -38,12 +29,12 @@ def test_what_is_asked_for_stands_on_the_curve() -> None:
     assert axes.get_ylim()[1] <= 1.005
 
 
-def test_without_extrapolation_only_what_was_measured() -> None:
+def test_without_extrapolation_only_what_was_measured(learning: Learning) -> None:
     with drawing():
-        figure = draw_learning_curve(SIZES[:2], ACCURACIES[:, :2], None, (70, 140, 700), "few")
+        figure = draw_learning_curve(dataclasses.replace(learning, band=None), "few")
     (axes,) = figure.axes
     assert not axes.texts
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["30", "50"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["30", "50", "80", "130"]
 
 
 def test_ticks_do_not_run_into_each_other() -> None:

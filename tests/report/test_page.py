@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart.audit import Audit
 from headstart.errors import DataError
-from headstart.report import Explained, render_report
+from headstart.report import Explained, Learning, render_report
 from headstart.report.page import MOST_MISTAKES
 
 HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}"
@@ -255,6 +256,26 @@ def test_where_it_looks(make_record, thumbnails) -> None:
     page = Page(render_report(make_record(explained=[seen]), thumbnails).html)
     assert "#explained" in [link["href"] for link in page.all("a")]
     assert len([image for image in page.all("img") if "heat map of what speaks for b" in image["alt"]]) == 1
+
+
+def test_suspects_and_what_more_photos_bring(
+    make_record, thumbnails, audit: Audit, learning: Learning
+) -> None:
+    page = Page(render_report(make_record(), thumbnails).html)
+    assert not {"#suspects", "#learning"} & {link["href"] for link in page.all("a")}
+
+    page = Page(render_report(make_record(audit=audit, learning=learning), thumbnails).html)
+
+    assert {"#suspects", "#learning"} <= {link["href"] for link in page.all("a")}
+    assert "2 of 20 test images (10.0 %) are copies of images of other splits" in page.text.replace(
+        "\xa0", " "
+    )
+    assert "3 photos: detail 0.90" in page.text
+    shown = [image["alt"] for image in page.all("img")]
+    assert shown.count("Photo: called a (0.0\xa0%) · train") == 3
+    assert shown.count("Photo: b · val") == 1
+    assert "More would bring more." in page.text
+    assert charts_of(page)["learning"]["aria-label"].startswith("Learning curve: 52.0\xa0% right with 30 ")
 
 
 def test_absent_class(make_record, thumbnails) -> None:

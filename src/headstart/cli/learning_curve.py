@@ -94,9 +94,7 @@ def _write(curve: LearningCurve, folder: Path, data: str) -> None:
 
     atomic_write(folder / _CSV, _as_csv(curve).encode())
     name = Path(data).name or data
-    png = render_learning_curve(
-        curve.sizes, curve.accuracies, curve.band, curve.targets, f"{name}, probes on {curve.backbone}"
-    )
+    png = render_learning_curve(curve.shown(), f"{name}, probes on {curve.backbone}")
     atomic_write(folder / _PNG, png)
     out.print(f"written   {folder / _CSV}, {folder / _PNG}", markup=False)
 

@@ -14,6 +14,8 @@ def report(
     /,
     *,
     explain: Annotated[bool, Parameter(negative="")] = False,
+    audit: Annotated[bool, Parameter(negative="")] = False,
+    learning_curve: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
     store: Path | None = None,
 ) -> int:
@@ -22,12 +24,23 @@ def report(
     Args:
         run: A run folder that `headstart train` made.
         explain: Show by Grad-CAM where the classifier looks (needs the extra: pip install 'headstart[explain]').
+        audit: Show what is suspect in the data: copies across splits, doubtful labels, photos unlike all others.
+        learning_curve: Show what more photos would bring.
         device: Where the network runs to explain: auto, cpu, cuda or mps.
         store: Folder of the feature store; by default HEADSTART_STORE or the user's cache folder.
     """
     from headstart.jobs import report as report_on
 
     with download_bar() as downloads:
-        page = report_on(run, explain=explain, device=device, store=store, say=show_note, downloads=downloads)
+        page = report_on(
+            run,
+            explain=explain,
+            audit=audit,
+            learning_curve=learning_curve,
+            device=device,
+            store=store,
+            say=show_note,
+            downloads=downloads,
+        )
     out.print(f"report    {page} ({human_bytes(page.stat().st_size)})", markup=False)
     return 0

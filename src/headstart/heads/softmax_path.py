@@ -155,9 +155,12 @@ class _Loss:
 
     def objective(self, point: _Point, strength: float) -> float:
         """The loss with its penalty."""
-        losses = point.logits.logsumexp(1) - point.logits.gather(1, self.labels)[:, 0]
-        squares = (self.penalised * point.coefficients.square()).sum()
-        return float(self.shares @ losses + 0.5 * strength * squares)
+        total = 0.5 * strength * float((self.penalised * point.coefficients.square()).sum())
+        for block in self.blocks:
+            logits = point.logits[block]
+            losses = logits.logsumexp(1) - logits.gather(1, self.labels[block])[:, 0]
+            total += float(self.shares[block] @ losses)
+        return total
 
     def gradient(self, point: _Point) -> Tensor:
         """The loss's gradient (K, r + 1), without the penalty."""
@@ -188,8 +191,11 @@ class _Loss:
 
     def curvature(self, point: _Point) -> Tensor:
         """The weighted mean of p (1 - p) of each class, (K,)."""
-        p = point.probabilities
-        return (self.shares @ (p - p.square())).clamp_min(_TINY)
+        total = self.variances.new_zeros(self.classes)
+        for block in self.blocks:
+            p = point.probabilities[block]
+            total += self.shares[block] @ (p - p.square())
+        return total.clamp_min_(_TINY)
 
     def gap(self, point: _Point, strength: float, gradient: Tensor, curvature: Tensor) -> float:
         """A bound on (objective - optimum) / objective, given the objective's gradient.
@@ -251,12 +257,13 @@ def _minimise(
     """The best point found, its gap, and the number of iterations."""
     point, predictor = start.take()
     penalty, slopes = strength * loss.penalised, loss.gradient(point)
-    best, best_gap, best_at = point, math.inf, 0
+    # Of the best point the coefficients only: its arrays of images x classes can be made again, and rarely must.
+    best, best_gap, best_at = point.coefficients, math.inf, 0
     for iteration in range(_MAX_ITERATIONS):
         gradient, curvature = slopes + penalty * point.coefficients, loss.curvature(point)
         gap = loss.gap(point, strength, gradient, curvature)
         if gap < best_gap:
-            best, best_gap, best_at = point, gap, iteration
+            best, best_gap, best_at = point.coefficients, gap, iteration
         if gap <= tolerance or iteration - best_at > _PATIENCE:
             break
         direction, predictor = predictor, None
@@ -267,7 +274,10 @@ def _minimise(
         begin, slopes = slopes, loss.gradient(moved)
         pairs.add(moved.coefficients - point.coefficients, slopes - begin)
         point = moved
-    return best, best_gap, iteration
+    if best is point.coefficients:
+        return point, best_gap, iteration
+    del point
+    return loss.at(best), best_gap, iteration
 
 
 def _descent(gradient: Tensor, diagonal: Tensor, penalty: Tensor, pairs: _Pairs) -> Tensor:

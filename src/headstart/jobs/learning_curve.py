@@ -26,6 +26,7 @@ from headstart.jobs.images import (
 )
 from headstart.jobs.sampling import deal_folds, training_sample
 from headstart.metrics import Extrapolation, extrapolate_curve
+from headstart.report import Learning
 from headstart.threads import one_thread
 
 _WHAT_IT_MEANS: Final = (
@@ -88,6 +89,16 @@ class LearningCurve:
     def targets(self) -> tuple[float, ...]:
         """For which numbers of training images the accuracy is foretold; the first is what there is now."""
         return tuple(factor * self.images for factor in FACTORS)
+
+    def shown(self) -> Learning:
+        """The same for a picture or a page."""
+        return Learning(
+            sizes=self.sizes,
+            accuracies=self.accuracies,
+            band=self.band,
+            targets=self.targets,
+            words=self.words(),
+        )
 
     def words(self) -> list[str]:
         """What the curve says, a sentence each; with a warning where that is not worth much."""

@@ -3,14 +3,18 @@
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.audit import Audit
 from headstart.classifier import Classifier
+from headstart.config import AuditConfig, ExtractConfig
 from headstart.datasets import ImageDataset, load_dataset
 from headstart.download import Progress as DownloadProgress
 from headstart.errors import (
@@ -23,9 +27,11 @@ from headstart.errors import (
 )
 from headstart.features import Features, FeatureStore
 from headstart.features.extract import store_key
+from headstart.jobs.audit import audit_images
 from headstart.jobs.explaining import explain_images, require_explainer
+from headstart.jobs.learning_curve import learning_curve
 from headstart.jobs.pictures import draw_thumbnails
-from headstart.report import MOST_TSNE, PHASES, RunRecord, render_report
+from headstart.report import MOST_TSNE, PHASES, Learning, RunRecord, render_report
 from headstart.runs import Run, RunWriter, load_run
 from headstart.runtimes import RuntimeName
 
@@ -37,6 +43,8 @@ def report(
     run: str | os.PathLike[str],
     *,
     explain: bool = False,
+    audit: bool = False,
+    learning_curve: bool = False,
     store: str | os.PathLike[str] | None = None,
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
@@ -45,10 +53,13 @@ def report(
     """Write the report of a finished run anew: `report.html`, and the files in `figures`.
 
     Photos come from where the run had them, and the map's features from the store; what is gone is left out, and said.
+    What is asked for beside that stands in this page only: a report without it is written without it.
 
     Args:
         run: a finished run's folder.
         explain: show by Grad-CAM where the classifier looks, on its surest mistakes and on some right answers.
+        audit: show the surest findings of an audit of the run's photos (see `audit_images`).
+        learning_curve: show what more photos would bring (see `learning_curve`).
         store: folder of the feature store; by default the user's own.
         device: where the network runs to explain: "auto", "cpu", "cuda" or "mps".
         say: told what is missing, in sentences.
@@ -59,8 +70,8 @@ def report(
 
     Raises:
         RunError: the folder holds no finished run, or its files are damaged.
-        DataError: photos are to be explained, and they are no longer there.
-        ConfigError: the grad-cam package is not installed.
+        DataError: photos are to be explained or audited, and they are no longer there.
+        ConfigError: the grad-cam package is to explain, and not installed.
         BackboneError: the network has no layer that Grad-CAM could look at.
         DiskFullError: there is no room.
     """
@@ -68,9 +79,11 @@ def report(
     if explain:
         require_explainer()
     photos = _photos(opened, store, downloads, tell)
-    if explain and photos is None:
+    asked = {"--explain": explain, "--audit": audit, "--learning-curve": learning_curve}
+    if photos is None and any(asked.values()):
+        options = " and ".join(option for option, wanted in asked.items() if wanted)
         raise DataError(
-            f"The photos of this run are no longer in {opened.config.data}.\nLeave out --explain, or put them there."
+            f"The photos of this run are no longer in {opened.config.data}.\nLeave out {options}, or put them there."
         )
     return write_report(
         opened,
@@ -78,6 +91,8 @@ def report(
         photos=photos,
         store=FeatureStore(store),
         explain=explain,
+        audit=_audit(opened, store, tell) if audit else None,
+        learning=_learning(opened, store) if learning_curve else None,
         device=device,
         say=tell,
     )
@@ -91,6 +106,8 @@ def write_report(
     store: FeatureStore,
     most_tsne: int = MOST_TSNE,
     explain: bool = False,
+    audit: Audit | None = None,
+    learning: Learning | None = None,
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
 ) -> Path:
@@ -103,6 +120,8 @@ def write_report(
         store: where features may be stored.
         most_tsne: of more test images the map is laid out by PCA alone.
         explain: see `report`.
+        audit: what is suspect in the data, where it is to be shown.
+        learning: the learning curve, likewise.
         device: likewise.
         say: likewise.
 
@@ -113,7 +132,8 @@ def write_report(
         RunError: a file of the run is damaged.
     """
     tell = say if say is not None else _nobody
-    record = replace(read_record(run), features=_test_features(run, classifier, store))
+    record = replace(read_record(run), audit=audit, learning=learning)
+    record = replace(record, features=_test_features(run, classifier, store))
     if record.features is None:
         tell("No map: the features of the test images are not in the store.")
     if explain and photos is not None:
@@ -152,6 +172,24 @@ def read_record(run: Run) -> RunRecord:
         raise RunError(
             f"{run.folder} cannot be reported on: {error!s} is missing or damaged.\nTrain the run again."
         ) from error
+
+
+def _audit(run: Run, store: str | os.PathLike[str] | None, say: Callable[[str], object]) -> Audit:
+    """What is suspect in a run's photos; labels are judged where the library for it is installed."""
+    labels: Literal["yes", "no"] = "yes" if find_spec("cleanlab") is not None else "no"
+    if labels == "no":
+        say("Labels are not judged: that takes cleanlab, by pip install 'headstart[audit]'.")
+    return audit_images(AuditConfig(**_extraction_options(run), labels=labels), store=store)
+
+
+def _learning(run: Run, store: str | os.PathLike[str] | None) -> Learning:
+    """What more of a run's photos would bring."""
+    return learning_curve(ExtractConfig(**_extraction_options(run)), store=store).shown()
+
+
+def _extraction_options(run: Run) -> dict[str, Any]:
+    """The options of a run that say which features its photos have, so that those in the store serve."""
+    return {option.name: getattr(run.config, option.name) for option in fields(ExtractConfig)}
 
 
 def _photos(

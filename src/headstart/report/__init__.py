@@ -14,7 +14,7 @@ from headstart.report.photos import (
     draw_predictions,
     draw_thumbnail,
 )
-from headstart.report.record import PHASES, Explained, RunRecord
+from headstart.report.record import PHASES, Explained, Learning, RunRecord
 
 __all__ = [
     "MOST_PHOTOS",
@@ -23,6 +23,7 @@ __all__ = [
     "Column",
     "ComparisonRecord",
     "Explained",
+    "Learning",
     "PredictedPhoto",
     "ReferencePanel",
     "RenderedReport",

@@ -1,13 +1,17 @@
 """The page of an audit: every kind of finding with the photos that it is about, in one file."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from headstart.audit import Audit, Finding, Kind
 from headstart.report import words
 from headstart.report.assets import data_uri, render_template
+
+if TYPE_CHECKING:
+    from headstart.audit import Audit, Finding, Kind
 
 THUMBNAIL_SIDE: Final = 160
 _OF_A_SET: Final = 6
@@ -43,6 +47,25 @@ class PhotoSet:
     more: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Suspects:
+    """The photos that a page shows of an audit.
+
+    Attributes:
+        shown: kind of finding -> sets of photos.
+        totals: kind of finding -> how many sets there are, shown or not.
+    """
+
+    shown: Mapping[Kind, Sequence[PhotoSet]]
+    totals: Mapping[Kind, int]
+
+    @property
+    def paths(self) -> list[str]:
+        """All photos that are shown, in order of their names."""
+        sets = (each for found in self.shown.values() for each in found)
+        return sorted({photo.path for each in sets for photo in each.photos})
+
+
 def render_audit(
     audit: Audit, thumbnails_of: Callable[[Sequence[str]], Mapping[str, bytes]], *, most: int = 30
 ) -> str:
@@ -56,24 +79,36 @@ def render_audit(
     Returns:
         HTML that asks nothing of any host.
     """
-    sections = {
-        "across": _copies(audit, "duplicate-across", most),
-        "within": _copies(audit, "duplicate-within", most),
-        "labels": [_label(finding) for finding in audit.of_kind("label")[:most]],
-        "classes": [_classes(audit, finding) for finding in audit.of_kind("classes")[:most]],
-        "outliers": [_outlier(finding) for finding in audit.of_kind("outlier")[:most]],
-    }
-    paths = {photo.path for shown in sections.values() for each in shown for photo in each.photos}
+    suspects = find_suspects(audit, most)
+    pictures = thumbnails_of(suspects.paths)
     context = {
         "audit": audit,
         "verdict": verdict(audit),
-        "counts": {kind: len(audit.of_kind(kind)) for kind in ("label", "classes", "outlier")},
-        "sets_of": {kind: _sets(audit, kind) for kind in ("duplicate-across", "duplicate-within")},
-        "pictures": {path: data_uri(image) for path, image in thumbnails_of(sorted(paths)).items()},
+        "suspects": suspects,
+        "pictures": {path: data_uri(image) for path, image in pictures.items()},
         "problems": audit.problems[:_PROBLEMS],
-        **sections,
     }
     return render_template("audit.html.j2", context)
+
+
+def find_suspects(audit: Audit, most: int) -> Suspects:
+    """The surest findings of an audit, at most `most` of each kind."""
+    return Suspects(
+        shown={
+            "duplicate-across": _copies(audit, "duplicate-across", most),
+            "duplicate-within": _copies(audit, "duplicate-within", most),
+            "label": [_label(finding) for finding in audit.of_kind("label")[:most]],
+            "classes": [_classes(audit, finding) for finding in audit.of_kind("classes")[:most]],
+            "outlier": [_outlier(finding) for finding in audit.of_kind("outlier")[:most]],
+        },
+        totals={
+            "duplicate-across": _sets(audit, "duplicate-across"),
+            "duplicate-within": _sets(audit, "duplicate-within"),
+            "label": len(audit.of_kind("label")),
+            "classes": len(audit.of_kind("classes")),
+            "outlier": len(audit.of_kind("outlier")),
+        },
+    )
 
 
 def verdict(audit: Audit) -> list[str]:

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from headstart.metrics import ReliabilityBin, wilson_interval
 from headstart.report.findings import ClassFinding
+from headstart.report.record import Learning
 from headstart.report.style import INK, MUTED, RIGHT, RULE, WRONG
 from headstart.report.words import percent
 
@@ -262,6 +265,72 @@ def path_chart(
         ),
         height=430,
         alt=alt,
+    )
+
+
+def learning_chart(learning: Learning) -> Chart:
+    """Accuracy against the number of training images, with where power laws take it, on a logarithmic axis."""
+    mean = learning.accuracies.mean(axis=0)
+    sizes = learning.sizes.tolist()
+    traces: list[Mapping[str, Any]] = []
+    if (band := learning.band) is not None:
+        edge = {"type": "scatter", "mode": "lines", "x": band.targets.tolist(), "hoverinfo": "skip"}
+        clear = {"color": RIGHT, "width": 0}
+        traces += [
+            {**edge, "y": band.low.tolist(), "line": clear, "showlegend": False},
+            {**edge, "y": band.high.tolist(), "line": clear, "fill": "tonexty", "name": "95 % of curves"},
+            {
+                **edge,
+                "y": band.expected.tolist(),
+                "line": {"color": RIGHT, "width": 1.4, "dash": "dot"},
+                "name": "expected",
+            },
+        ]
+    traces += [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": sizes * len(learning.accuracies),
+            "y": learning.accuracies.ravel().tolist(),
+            "marker": {"color": MUTED, "size": 4},
+            "name": "each repeat",
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": sizes,
+            "y": mean.tolist(),
+            "marker": {"color": RIGHT, "size": 9},
+            "name": "measured, mean",
+            "hovertemplate": "%{x:,.0f} training images<br>%{y:.1%}<extra></extra>",
+        },
+    ]
+    if band is not None:
+        expected = np.interp(np.log(learning.targets), np.log(band.targets), band.expected)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": list(learning.targets),
+                "y": expected.tolist(),
+                "marker": {"color": WRONG, "size": 9, "symbol": "diamond"},
+                "name": "now, twice, ten times",
+                "hovertemplate": "%{x:,.0f} training images<br>expected %{y:.1%}<extra></extra>",
+            }
+        )
+    return Chart(
+        data=traces,
+        layout=chart_layout(
+            showlegend=True,
+            margin=_ROOM_BELOW,
+            legend=_LEGEND_BELOW,
+            xaxis=axis("training images", type="log", fixedrange=True, dtick="D2", tickformat=",d"),
+            yaxis=axis("accuracy on images not trained on", fixedrange=True, **PERCENT_AXIS),
+        ),
+        height=400,
+        alt=f"Learning curve: {percent(mean[0])} right with {sizes[0]:,.0f} training images, {percent(mean[-1])} with "
+        f"{sizes[-1]:,.0f}. The table has the numbers.",
     )
 
 

@@ -7,43 +7,29 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
-from numpy.typing import NDArray
 
 from headstart.metrics import Extrapolation
+from headstart.report.record import Learning
 from headstart.report.style import INK, MUTED, RIGHT, RULE, WRONG, drawing, label, to_png
 
 _TITLE_LIMIT: Final = 60
 _NEAR: Final = 1.3  # two ticks of the logarithmic axis are no nearer than this factor
 
 
-def render_learning_curve(
-    sizes: NDArray[np.float64],
-    accuracies: NDArray[np.float64],
-    band: Extrapolation | None,
-    targets: Sequence[float],
-    title: str,
-) -> bytes:
-    """The figure as PNG; arguments are those of `draw_learning_curve`."""
+def render_learning_curve(learning: Learning, title: str) -> bytes:
+    """The figure of `draw_learning_curve` as PNG."""
     with drawing():
-        return to_png(draw_learning_curve(sizes, accuracies, band, targets, title))
+        return to_png(draw_learning_curve(learning, title))
 
 
-def draw_learning_curve(
-    sizes: NDArray[np.float64],
-    accuracies: NDArray[np.float64],
-    band: Extrapolation | None,
-    targets: Sequence[float],
-    title: str,
-) -> Figure:
+def draw_learning_curve(learning: Learning, title: str) -> Figure:
     """Accuracy against the number of training images, on a logarithmic axis.
 
     Args:
-        sizes: (S,) numbers of training images, ascending.
-        accuracies: (R, S) of each repeat, drawn as dots, and their means as larger ones.
-        band: the expected curve with its interval, from the first size on; None where there is none.
-        targets: numbers of images to mark on it, the first what there is now.
+        learning: each repeat is drawn as dots, and their means as larger ones.
         title: what was probed.
     """
+    sizes, accuracies = learning.sizes, learning.accuracies
     figure = Figure(figsize=(6.0, 3.8))
     axes = figure.add_subplot()
     for repeat in accuracies:
@@ -52,9 +38,9 @@ def draw_learning_curve(
         sizes, accuracies.mean(axis=0), "o", color=RIGHT, markersize=5.5, zorder=4, label="measured, mean"
     )
     ticks = list(sizes)
-    if band is not None:
-        _draw_band(axes, band, targets, measured=float(sizes[-1]))
-        ticks += list(targets)
+    if learning.band is not None:
+        _draw_band(axes, learning.band, learning.targets, measured=float(sizes[-1]))
+        ticks += list(learning.targets)
     axes.set_title(label(title, limit=_TITLE_LIMIT), fontsize=10)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())

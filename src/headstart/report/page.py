@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headstart.metrics import ReliabilityBin, confusion_matrix, reliability
 from headstart.report import charts, figures, words
 from headstart.report.assets import Section, data_uri, render_page
+from headstart.report.audit_page import Suspects, find_suspects, verdict
 from headstart.report.charts import Chart
 from headstart.report.curves import (
     PHASE_NAMES,
@@ -32,11 +33,13 @@ from headstart.report.findings import (
 from headstart.report.gallery import SIDE, Gallery, ThumbnailsOf, collect_images
 from headstart.report.map_chart import map_chart
 from headstart.report.photos import THUMBNAIL_SIDE, draw_mistakes
-from headstart.report.record import PHASES, Phase, RunRecord
+from headstart.report.record import PHASES, Learning, Phase, RunRecord
 from headstart.report.style import drawing, to_png
 
 MOST_MISTAKES: Final = 24
 MOST_CONFUSIONS: Final = 100
+MOST_SUSPECTS: Final = 12
+"""Of each kind; an audit's own page has more."""
 MOST_PROBLEMS: Final = 20
 MOST_CELLS_ASIDE: Final = 60
 """A confusion matrix of up to so many classes is a table; of more, a chart."""
@@ -73,6 +76,7 @@ class _Findings:
     mistakes: list[Mistake]
     bins: list[ReliabilityBin]
     image_map: ImageMap | None
+    suspects: Suspects | None
 
 
 def render_report(
@@ -83,14 +87,18 @@ def render_report(
     Args:
         record: the run.
         thumbnails_of: gives small images of some of the record's paths (see `draw_thumbnail`); called twice, for the
-            mistakes that are shown large, and for the thumbnails of all that have room.
+            mistakes and suspects that are shown large, and for the thumbnails of all that have room. Suspects may be
+            of any split.
         most_tsne: of more test images the map is laid out by PCA alone.
 
     Returns:
         The page and the figures.
     """
     found = _find(record, most_tsne)
-    large = thumbnails_of([mistake.path for mistake in found.mistakes], THUMBNAIL_SIDE)
+    shown = [mistake.path for mistake in found.mistakes]
+    if found.suspects is not None:
+        shown += found.suspects.paths
+    large = thumbnails_of(shown, THUMBNAIL_SIDE)
     gallery = collect_images(record, thumbnails_of)
     with drawing():
         files = {f"{name}.png": to_png(figure) for name, figure in _figures(record, found).items()}
@@ -118,6 +126,7 @@ def _find(record: RunRecord, most_tsne: int) -> _Findings:
         ),
         bins=reliability(record.probabilities, record.labels),
         image_map=None if record.features is None else lay_out(record.features, most_tsne=most_tsne),
+        suspects=None if record.audit is None else find_suspects(record.audit, MOST_SUSPECTS),
     )
 
 
@@ -160,6 +169,8 @@ def _charts(record: RunRecord, found: _Findings) -> dict[str, Chart]:
         drawn["map"] = map_chart(
             found.image_map, record.labels, record.probabilities.argmax(axis=1), record.classes
         )
+    if record.learning is not None:
+        drawn["learning"] = charts.learning_chart(record.learning)
     return drawn
 
 
@@ -189,7 +200,7 @@ def _phase_title(record: RunRecord, phase: Phase) -> str:
     return f"{PHASE_NAMES[phase]} of {shorten(record.config['backbone'])}"
 
 
-def _sections(record: RunRecord, drawn: Mapping[str, Chart]) -> list[Section]:
+def _sections(record: RunRecord, found: _Findings, drawn: Mapping[str, Chart]) -> list[Section]:
     """The parts of the page behind the verdict, in order; to add one, name it here and write its template."""
     listed = [
         ("numbers", "Key numbers", "Key numbers", True),
@@ -200,6 +211,8 @@ def _sections(record: RunRecord, drawn: Mapping[str, Chart]) -> list[Section]:
         ("map", "Map of the test images", "Map", "map" in drawn),
         ("reliability", "How far its probabilities can be trusted", "Reliability", True),
         ("training", "Training", "Training", bool(_plots(record))),
+        ("learning", "What more photos would bring", "More photos", record.learning is not None),
+        ("suspects", "What is suspect in the data", "Suspects", found.suspects is not None),
         ("choice", "How the choice was made", "Choice", True),
         ("images", "Images and time", "Images", True),
         ("repeat", "How to repeat it", "Repeat", True),
@@ -218,7 +231,7 @@ def _context(
     return {
         "record": record,
         "result": result,
-        "sections": _sections(record, drawn),
+        "sections": _sections(record, found, drawn),
         "verdict": words.verdict(result["test"], found.classes, found.confusions),
         "measures": _measures(result),
         "chance_loss": float(np.log(len(record.classes))),
@@ -236,10 +249,19 @@ def _context(
         "pictures": {path: data_uri(image) for path, image in large.items()},
         "explained": [(each, data_uri(each.photo), data_uri(each.overlay)) for each in record.explained],
         "gallery": gallery,
+        "suspects": found.suspects,
+        "audit_verdict": [] if record.audit is None else verdict(record.audit),
+        "learning_rows": [] if record.learning is None else _learning_rows(record.learning),
         "thumbnail_side": SIDE,
         "problems": record.problems[:MOST_PROBLEMS],
         "image_counts": _relabelled(result["images"]),
     }
+
+
+def _learning_rows(learning: Learning) -> list[tuple[float, float, float, float]]:
+    """Of each size: images, mean accuracy, and the lowest and the highest of the repeats."""
+    columns = learning.sizes, *(summary(learning.accuracies, axis=0) for summary in (np.mean, np.min, np.max))
+    return [(float(a), float(b), float(c), float(d)) for a, b, c, d in zip(*columns, strict=True)]
 
 
 def _bin_rows(bins: Sequence[ReliabilityBin]) -> list[tuple[str, int, str, str]]:

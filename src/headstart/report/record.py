@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
+from headstart.metrics import Extrapolation
+
+if TYPE_CHECKING:
+    from headstart.audit import Audit
 
 Phase = Literal["probe", "finetune"]
 
@@ -37,6 +41,25 @@ class Explained:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Learning:
+    """How a probe's accuracy grows with the number of training images.
+
+    Attributes:
+        sizes: (S,) numbers of training images, ascending.
+        accuracies: (R, S) of each repeat, 0 to 1.
+        band: the expected curve with its interval, from the first size on; None where there are too few points.
+        targets: numbers of images that it was asked for, the first what there is now.
+        words: what it says, in sentences.
+    """
+
+    sizes: NDArray[np.float64]
+    accuracies: NDArray[np.float64]
+    band: Extrapolation | None
+    targets: Sequence[float]
+    words: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RunRecord:
     """All that the report of one run is made from. Names and paths may hold anything: they are escaped.
 
@@ -61,6 +84,8 @@ class RunRecord:
         command: the command line that repeats the run.
         features: (n, d) or (n, d, ...) float32, of the test images, for the map; None where they are not at hand.
         explained: images with what the classifier looked at; empty where nobody asked.
+        audit: of the run's data; None where nobody asked.
+        learning: the learning curve; None where nobody asked.
 
     Raises:
         DataError: there are no test images, shapes do not fit, or phases or epochs are none.
@@ -80,6 +105,8 @@ class RunRecord:
     command: str
     features: NDArray[np.float32] | None = None
     explained: Sequence[Explained] = ()
+    audit: "Audit | None" = None
+    learning: Learning | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.paths), len(self.classes)
