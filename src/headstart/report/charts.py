@@ -34,6 +34,7 @@ PALETTE: Final = (
 )
 """Colours that are told apart on light and on dark paper."""
 
+_BAND: Final = "rgba(90, 130, 220, 0.2)"  # behind lines, on light and on dark paper
 _ROW: Final = 24  # pixels of one class
 _LEGEND_BELOW: Final = {
     "orientation": "h",
@@ -278,7 +279,14 @@ def learning_chart(learning: Learning) -> Chart:
         clear = {"color": RIGHT, "width": 0}
         traces += [
             {**edge, "y": band.low.tolist(), "line": clear, "showlegend": False},
-            {**edge, "y": band.high.tolist(), "line": clear, "fill": "tonexty", "name": "95 % of curves"},
+            {
+                **edge,
+                "y": band.high.tolist(),
+                "line": clear,
+                "fill": "tonexty",
+                "fillcolor": _BAND,
+                "name": "95 % of curves",
+            },
             {
                 **edge,
                 "y": band.expected.tolist(),
