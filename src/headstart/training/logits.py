@@ -39,7 +39,7 @@ def logits_of(model: nn.Module, source: Source, machine: Machine, *, batch_size:
             return logits.float().cpu()
 
     found: list[Tensor] = []
-    with worker_pool() as pool:
+    with worker_pool(model) as pool:
         for rows in torch.split(torch.arange(len(source)), max(batch_size, _LEAST_BATCH)):
             inputs = source.inputs(rows, None).to(machine.device)
             # Small batches side by side use a CPU's cores better than one spread over them.
