@@ -34,7 +34,8 @@ def reasons(name: str, run: str, **options: object) -> list[str]:
     """Those of one run of a study."""
     plan = plan_study(load_study(name), StudyOptions(**options))  # type: ignore[arg-type]
     (found,) = [each for each in plan.runs if each.name == run]
-    return list(found.differences)
+    (beside,) = found.beside
+    return list(beside.differences)
 
 
 def test_even_what_is_run_as_written_has_reasons() -> None:

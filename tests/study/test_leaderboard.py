@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from headstart.backbones import Backbone
-from headstart.study import StudyOptions, make_study, parse_study, plan_study
+from headstart.study import StudyOptions, load_study, make_study, parse_study, plan_study
 from headstart.study.compare import compare_plan
 from headstart.study.leaderboard import LeaderBoard
+from headstart.study.panels import reference_panels
 from headstart.study.rows import COLUMNS
 
 
@@ -151,3 +152,12 @@ def test_a_written_study_has_columns_for_its_cases(
     matches = (n["train"]["n"], n["test"]["n"]) == (20, 3)
     assert (panel.difference is None) == bool(panel.differences)
     assert matches == (not panel.differences)
+
+
+def test_how_a_program_without_figures_did_it_stands_there_too() -> None:
+    (panel,) = reference_panels(load_study("r4"), [])
+
+    assert panel.title.endswith("no figure is stated")
+    assert panel.figures == []
+    assert ("split", "seg_train and seg_test, as given") in panel.protocol
+    assert panel.difference is None

@@ -163,12 +163,19 @@ def test_a_backbone_that_is_none_is_met_with_the_nearest(values) -> None:
         plan_study(parse(values()), StudyOptions(backbones=("alexnett",)))
 
 
-def test_another_backbone_must_have_the_layers_that_cases_name(values) -> None:
-    study = parse(values(options={"layer": "fc6"}))
+def test_a_backbone_that_lacks_a_layer_gives_what_it_pools_and_says_so(values, loaded) -> None:
+    study = parse(values(options={"recipe": "probe", "layer": "fc6"}))
+    of_own = plan_study(study).runs[0]
+    assert (of_own.config.layer, of_own.title) == ("fc6", "a probe")
+    assert loaded == []  # its own are its own affair
 
-    plan_study(study)  # its own are its own affair
-    with pytest.raises(BackboneError, match="no layer 'fc6'"):
-        plan_study(study, StudyOptions(backbones=("tf_efficientnet_lite0",)))
+    (run, _) = plan_study(study, StudyOptions(backbones=("tf_efficientnet_lite0",))).runs
+    assert run.config.layer == "pooled"
+    assert run.title == "a probe; pooled, as there is no fc6"
+
+    settings = {"layer": "last"}
+    (run, _) = plan_study(study, StudyOptions(backbones=("resnet18",), settings=settings)).runs
+    assert (run.config.layer, run.title) == ("last", "a probe")
 
 
 def test_networks_are_looked_at_only_where_a_case_trains_their_classifier(values, loaded) -> None:

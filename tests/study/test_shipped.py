@@ -1,11 +1,12 @@
 """The studies that come along say what the reference programs say, and leave nothing to a recipe's defaults."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from headstart.recipes import Recipe, parse_schedule
-from headstart.study import Figures, load_study, plan_study, rates_in_words, shipped_studies
+from headstart.study import Figures, StudyOptions, load_study, plan_study, rates_in_words, shipped_studies
 from headstart.study.rates import recipe_of
 
 # Case, accuracy on train and validation, loss on both, learning rates, epochs, normalisation, six-fold.
@@ -51,9 +52,19 @@ def test_flowers() -> None:
     assert run.config.data == "tf_flowers"
     assert (run.config.backbone, run.config.layer, run.config.head) == ("caffe/vgg16", "fc6", "mlp")
     assert run.config.batch_size == -(-2936 // 10)
-    assert run.reference is not None
-    assert run.reference.figures == Figures(test_accuracy=0.9537)
-    assert (run.reference.protocol.n_train, run.reference.protocol.n_held_out) == (2936, 367)
+    (beside,) = run.beside
+    assert beside.reference.figures == Figures(test_accuracy=0.9537)
+    assert (beside.reference.protocol.n_train, beside.reference.protocol.n_held_out) == (2936, 367)
+
+
+def test_flowers_by_a_network_without_fc6() -> None:
+    options = StudyOptions(data=("photos",), backbones=("tf_efficientnet_lite0",))
+
+    (run,) = plan_study(load_study("r1"), options).runs
+
+    assert (run.config.layer, run.config.head) == ("pooled", "mlp")
+    (beside,) = run.beside
+    assert "the reference takes features of fc6, here of pooled" in beside.differences
 
 
 def test_traffic_signs() -> None:
@@ -62,20 +73,35 @@ def test_traffic_signs() -> None:
     recipe = recipe_of(run.config)
     assert (recipe.technique, recipe.optimizer, recipe.lr) == ("probe", "adam", 1e-3)
     assert (recipe.batch_size, recipe.epochs, run.config.split) == (128, 10, "67/33")
-    assert run.reference is None
+    assert not run.beside
 
 
 def test_three_networks() -> None:
     runs = plan_study(load_study("r3")).runs
 
-    held_out = [run.reference.figures.validation_accuracy for run in runs if run.reference is not None]
+    figures = [beside.reference.figures for run in runs for beside in run.beside]
+    held_out = [each.validation_accuracy for each in figures]
     assert held_out == [0.7235, 0.6556, 0.7347, 0.8666, 0.7519, 0.8108]
-    losses = [run.reference.figures.validation_loss for run in runs if run.reference is not None]
+    losses = [each.validation_loss for each in figures]
     assert losses == [0.8759, 1.0428, 0.8005, 0.4368, 0.8378, 0.6146]
     assert {(run.config.epochs, run.config.batch_size, run.config.per_class) for run in runs} == {
         (50, 256, 100)
     }
     assert {run.config.split for run in runs} == {"r3", "67/33"}
+
+
+def test_three_networks_figures_stand_beside_another_network_on_the_same_photos(tmp_path: Path) -> None:
+    data = (str(tmp_path / "cifar10"), str(tmp_path / "gtsrb"), str(tmp_path / "others"))
+    options = StudyOptions(data=data, split="auto", backbones=("tf_efficientnet_lite0",))
+
+    cifar10, signs, others = plan_study(load_study("r3"), options).runs
+
+    assert [each.reference.figures.validation_accuracy for each in cifar10.beside] == [0.7235, 0.6556, 0.7347]
+    assert [each.reference.figures.validation_accuracy for each in signs.beside] == [0.8666, 0.7519, 0.8108]
+    assert len(others.beside) == 6
+    for beside in cifar10.beside:
+        assert any(reason.startswith("the reference's data are") for reason in beside.differences)
+        assert any(reason.startswith("the reference's backbone is") for reason in beside.differences)
 
 
 def test_natural_scenes() -> None:
@@ -87,7 +113,7 @@ def test_natural_scenes() -> None:
         "alexnet-feature-extraction",
     ]
     assert {run.config.recipe for run in runs} == {"probe", "finetune"}
-    assert not [run for run in runs if run.reference is not None]
+    assert not [run for run in runs if run.beside]
 
 
 def test_pets_as_in_the_table() -> None:
@@ -96,8 +122,8 @@ def test_pets_as_in_the_table() -> None:
     for line in PETS.strip().splitlines():
         name, train, val, train_loss, val_loss, rates, epochs, normalise, six = line.split()
         run = runs[name]
-        assert run.reference is not None
-        assert run.reference.figures == Figures(
+        (beside,) = run.beside
+        assert beside.reference.figures == Figures(
             train_accuracy=pytest.approx(float(train) / 100),
             validation_accuracy=pytest.approx(float(val) / 100),
             train_loss=float(train_loss),
@@ -151,8 +177,7 @@ def test_the_baseline_says_what_is_not_stated() -> None:
 
     assert baseline.options["schedule"] == first.options["schedule"]
     assert baseline.options["batch_norm"] == "train"
-    reference = load_study("r5").reference("scratch", "oxford_iiit_pet", "alexnet")
-    assert reference is not None
+    (reference,) = load_study("r5").references_of("scratch", {"oxford_iiit_pet"}, "alexnet")
     assert reference.figures == Figures(validation_accuracy=0.32)
     assert "about 32 %" in reference.remark
     assert parse_schedule(str(baseline.options["schedule"]), lr=0, epochs=0, warmup=0).epochs == 25

@@ -17,7 +17,7 @@ from headstart.errors import ConfigError, name_some
 
 if TYPE_CHECKING:
     from headstart.report import ReferencePanel
-    from headstart.study import Figures, Plan, PlannedRun, ReferenceProtocol
+    from headstart.study import Plan, PlannedRun, Reference, ReferenceProtocol
     from headstart.study.leaderboard import LeaderBoard
     from headstart.study.running import MadeRun
 
@@ -207,6 +207,7 @@ def _show_board(board: LeaderBoard) -> None:
 
 def _show_panels(panels: Sequence[ReferencePanel]) -> None:
     """The figures of others beside ours; and once for all why they cannot be compared, as `--plan` shows it."""
+    panels = [panel for panel in panels if panel.figures]
     if not panels:
         return
     out.print()
@@ -265,7 +266,7 @@ def _show_plan(plan: Plan) -> None:
     out.print()
     for line in [*_coincidences(plan), *_remarks(plan), *plan.study.notes]:
         out.print(f"- {line}", markup=False)
-    compared = [run.reference.protocol for run in plan.runs if run.reference is not None]
+    compared = [beside.reference.protocol for run in plan.runs for beside in run.beside]
     for protocol in plan.study.protocols.values():
         if protocol in compared or not compared:
             _show_protocol(protocol)
@@ -285,7 +286,7 @@ def _table(plan: Plan) -> Table:
         table.add_column(title, no_wrap=True)
     if same:
         table.add_column("same as")
-    compared = any(run.reference is not None for run in plan.runs)
+    compared = any(run.beside for run in plan.runs)
     for title in ("reference train", "held out") if compared else ():
         table.add_column(title, justify="right")
     for run in plan.runs:
@@ -296,16 +297,24 @@ def _table(plan: Plan) -> Table:
             run.config.normalise,
             run.config.augment or "as the recipe",
             *((", ".join(run.same_as),) if same else ()),
-            *(_figures(run.reference.figures) if run.reference is not None else ()),
+            *_figures([beside.reference for beside in run.beside]),
         )
     return table
 
 
-def _figures(figures: Figures) -> tuple[str, str]:
-    """Accuracy on what was trained on and on what was held out."""
-    if figures.test_accuracy is not None:
-        return _percent(figures.train_accuracy), f"{_percent(figures.test_accuracy)} (test)"
-    return _percent(figures.train_accuracy), _percent(figures.validation_accuracy)
+def _figures(references: Sequence[Reference]) -> tuple[str, ...]:
+    """Accuracy on what was trained on and on what was held out, a line for each; of several with the backbone."""
+    if not references:
+        return ()
+    held_out = [
+        _percent(each.figures.validation_accuracy)
+        if each.figures.test_accuracy is None
+        else f"{_percent(each.figures.test_accuracy)} (test)"
+        for each in references
+    ]
+    if len(references) > 1:
+        held_out = [f"{each.backbone} {words}" for each, words in zip(references, held_out, strict=True)]
+    return "\n".join(_percent(each.figures.train_accuracy) for each in references), "\n".join(held_out)
 
 
 def _percent(share: float | None) -> str:
@@ -327,9 +336,10 @@ def _coincidences(plan: Plan) -> list[str]:
 def _remarks(plan: Plan) -> list[str]:
     """What there is to say of single figures."""
     return [
-        f"The reference's figure of {run.name}: {run.reference.remark}."
+        f"The reference's figure of {run.name}: {beside.reference.remark}."
         for run in plan.runs
-        if run.reference is not None and run.reference.remark
+        for beside in run.beside
+        if beside.reference.remark
     ]
 
 
@@ -343,9 +353,9 @@ def _show_protocol(protocol: ReferenceProtocol) -> None:
 def _show_differences(plan: Plan) -> None:
     """Why no difference to the reference's figures is computed: what holds for all runs once, the rest by run."""
     reasons: dict[str, list[str]] = {}
-    compared = [run for run in plan.runs if run.reference is not None]
+    compared = [run for run in plan.runs if run.beside]
     for run in compared:
-        for reason in run.differences:
+        for reason in dict.fromkeys(reason for beside in run.beside for reason in beside.differences):
             reasons.setdefault(reason, []).append(run.name)
     out.print()
     if not compared:

@@ -116,7 +116,7 @@ def make_board(plan: Plan, made: Sequence[MadeRun], *, folder: Path, command: st
         columns=columns_of(plan, entries),
         rows=[entry.values for entry in entries],
         failures=[(each.planned.name, each.reason) for each in made if each.reason is not None],
-        references=reference_panels(entries),
+        references=reference_panels(plan.study, entries),
         histories={label: rows for label, rows in histories.items() if rows},
         command=command,
     )

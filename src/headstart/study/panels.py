@@ -5,19 +5,30 @@ from dataclasses import fields
 
 from headstart.report import ReferencePanel
 from headstart.study.comparing import difference_in_words, differences_of_images
+from headstart.study.plan import Beside
 from headstart.study.rows import Entry
-from headstart.study.study import Figures
+from headstart.study.study import Figures, Study
 
 
-def reference_panels(entries: Sequence[Entry]) -> list[ReferencePanel]:
-    """A panel for each row that has figures of others beside it."""
-    return [_panel(entry) for entry in entries if entry.planned.reference is not None]
+def reference_panels(study: Study, entries: Sequence[Entry]) -> list[ReferencePanel]:
+    """A panel for all figures of others that stand beside a row; where a study has none, how they did it."""
+    panels = [_panel(entry, beside) for entry in entries for beside in entry.planned.beside]
+    if panels or study.references:
+        return panels
+    return [
+        ReferencePanel(
+            title=f"{name}: no figure is stated",
+            figures=[],
+            protocol=protocol.in_words(),
+            differences=[],
+            difference=None,
+        )
+        for name, protocol in study.protocols.items()
+    ]
 
 
-def _panel(entry: Entry) -> ReferencePanel:
-    reference = entry.planned.reference
-    assert reference is not None
-    reasons = list(entry.planned.differences)
+def _panel(entry: Entry, beside: Beside) -> ReferencePanel:
+    reference, reasons = beside.reference, list(beside.differences)
     for run in entry.runs:
         result = run.result
         reasons += differences_of_images(
@@ -25,8 +36,10 @@ def _panel(entry: Entry) -> ReferencePanel:
         )
     reasons = list(dict.fromkeys(reasons))
     remarks = [("remark", reference.remark)] if reference.remark else []
+    several = len(entry.planned.beside) > 1
+    whose = f" beside {reference.backbone} on {reference.data}" if several else ""
     return ReferencePanel(
-        title=f"{entry.label}: {entry.planned.title}",
+        title=f"{entry.label}{whose}: {entry.planned.title}",
         figures=[*_stated(reference.figures), *_ours(entry), *remarks],
         protocol=reference.protocol.in_words(),
         differences=reasons,

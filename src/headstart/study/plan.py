@@ -11,7 +11,7 @@ from typing import Any
 from headstart.config import TrainConfig, require_known
 from headstart.datasets import full_location
 from headstart.errors import ConfigError
-from headstart.study.classifiers import NetworkClassifier, find_classifier, trains_classifier, with_classifier
+from headstart.study.classifiers import INSTEAD, NetworkParts, find_parts, trains_classifier, with_parts
 from headstart.study.comparing import differences
 from headstart.study.rates import recipe_of, scale_epochs
 from headstart.study.study import Case, Reference, Study, StudyData
@@ -64,6 +64,19 @@ class StudyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Figures of others that stand beside a run.
+
+    Attributes:
+        reference: the figures.
+        differences: why these cannot be compared with what comes out, as far as that is known before the run.
+    """
+
+    reference: Reference
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedRun:
     """One training of a study.
 
@@ -72,13 +85,12 @@ class PlannedRun:
         folder: name of its folder, which is the same whatever else is planned beside it.
         data, backbone: what tables call them.
         case: what is done.
-        title: the case's title, and whether its epochs were scaled.
+        title: the case's title, and whether another layer was taken and its epochs were scaled.
         config: all options, except `init`, which is known once there is a folder.
         starts_from: name of the earlier planned run that it continues.
         same_as: names of the runs, earlier and later, that train the same layer from the same start because the
             backbone's classifier is that one layer; learning rates and epochs stay each one's own.
-        reference: figures of others for it.
-        differences: why these cannot be compared with what comes out, as far as that is known before the run.
+        beside: figures of others for it; several where none is of its data set and backbone.
     """
 
     name: str
@@ -90,8 +102,7 @@ class PlannedRun:
     config: TrainConfig
     starts_from: str | None
     same_as: tuple[str, ...]
-    reference: Reference | None
-    differences: tuple[str, ...]
+    beside: tuple[Beside, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +137,14 @@ def plan_study(study: Study, options: StudyOptions | None = None) -> Plan:
 
     Raises:
         ConfigError: an option cannot be used, or has to be given.
-        BackboneError: there is no such backbone, or it lacks the layer or the classifier that a case names.
+        BackboneError: there is no such backbone, or it lacks the classifier that a case trains.
     """
     options = options if options is not None else StudyOptions()
     data, networks = _choose_data(study, options), _choose_networks(study, options)
     seeds = options.seeds or study.seeds
     labels = _data_labels([each.name for each in data])
-    classifiers = {name: find_classifier(name, study) for name in dict.fromkeys(n.name for n in networks)}
+    layers = {layer for case in study.cases if (layer := _options_of(case, options).get("layer"))}
+    parts = {name: find_parts(name, study, layers) for name in dict.fromkeys(n.name for n in networks)}
     runs: list[PlannedRun] = []
     for each, network, seed in product(data, networks, seeds):
         cell = _Cell(
@@ -141,7 +153,7 @@ def plan_study(study: Study, options: StudyOptions | None = None) -> Plan:
             network=network,
             seed=seed,
             several=(len(data) > 1, len(networks) > 1, len(seeds) > 1),
-            classifier=classifiers[network.name],
+            parts=parts[network.name],
         )
         runs += _plan_cell(study, options, cell)
     names = [run.folder for run in runs]
@@ -168,14 +180,14 @@ class _Network:
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """One data set, backbone and seed, of which of them there are several, and the backbone's classifier."""
+    """One data set, backbone and seed, of which of them there are several, and what the backbone has."""
 
     data: StudyData
     label: str
     network: _Network
     seed: int
     several: tuple[bool, bool, bool]
-    classifier: NetworkClassifier | None
+    parts: NetworkParts
 
     def name(self, case: str) -> str:
         """Of a case's run, with what distinguishes it."""
@@ -223,7 +235,7 @@ def _choose_data(study: Study, options: StudyOptions) -> tuple[StudyData, ...]:
     if (strange := [each.name for each in chosen if not each.split]) and len(splits) > 1:
         raise ConfigError(
             f"The study {study.name} divides its data sets in different ways: {', '.join(splits)}.\n"
-            f"Say how {strange[0]} is to be divided: --split."
+            f"Say how {strange[0]} is to be divided: --split, such as auto for folders train and test as they are."
         )
     return tuple(replace(each, split=each.split or splits[0]) for each in chosen)
 
@@ -236,17 +248,23 @@ def _data_labels(names: Sequence[str]) -> dict[str, str]:
 
 def _plan_cell(study: Study, options: StudyOptions, cell: _Cell) -> list[PlannedRun]:
     """The cases of one cell."""
-    cases = [replace(case, options={**case.options, **options.settings}) for case in study.cases]
+    cases = [replace(case, options=_options_of(case, options)) for case in study.cases]
     configs = {case.name: _config(case, cell) for case in cases}
     same = _same(study, configs, cell)
     runs = []
     for case in cases:
         config = scale_epochs(configs[case.name], options.scale)
         scale = options.scale if config != configs[case.name] else 1.0
-        reference = study.reference(case.name, cell.data.name, cell.network.name)
-        reasons: tuple[str, ...] = ()
-        if reference is not None:
-            reasons = differences(study, reference, config, scale=scale, settings=options.settings)
+        lacking = layer if (layer := case.options.get("layer")) in cell.parts.absent else None
+        other = (f"the reference takes features of {lacking}, here of {INSTEAD}",) if lacking else ()
+        beside = tuple(
+            Beside(
+                reference=each,
+                differences=differences(study, each, config, scale=scale, settings=options.settings) + other,
+            )
+            for each in study.references_of(case.name, {cell.data.name, cell.label}, cell.network.name)
+        )
+        title = case.title + (f"; {INSTEAD}, as there is no {lacking}" if lacking else "")
         runs.append(
             PlannedRun(
                 name=cell.name(case.name),
@@ -254,15 +272,19 @@ def _plan_cell(study: Study, options: StudyOptions, cell: _Cell) -> list[Planned
                 data=cell.label,
                 backbone=cell.network.label,
                 case=case,
-                title=case.title + (f" (epochs scaled by {scale:g})" if scale != 1 else ""),
+                title=title + (f" (epochs scaled by {scale:g})" if scale != 1 else ""),
                 config=replace(config, data=full_location(config.data)),
                 starts_from=None if case.start_from is None else cell.name(case.start_from),
                 same_as=tuple(cell.name(other) for other in same[case.name]),
-                reference=reference,
-                differences=reasons,
+                beside=beside,
             )
         )
     return runs
+
+
+def _options_of(case: Case, options: StudyOptions) -> dict[str, Any]:
+    """A case's options with those that take their place."""
+    return {**case.options, **options.settings}
 
 
 def _same(study: Study, configs: Mapping[str, TrainConfig], cell: _Cell) -> dict[str, list[str]]:
@@ -270,7 +292,8 @@ def _same(study: Study, configs: Mapping[str, TrainConfig], cell: _Cell) -> dict
 
     Elsewhere such cases differ on purpose, in a study of learning rates.
     """
-    if cell.classifier is None or not cell.classifier.is_last_layer:
+    classifier = cell.parts.classifier
+    if classifier is None or not classifier.is_last_layer:
         return {name: [] for name in configs}
     merged = {case.name for case in study.cases if trains_classifier(case)}
     what = {case.name: (_but_for_rates(configs[case.name]), case.start_from) for case in study.cases}
@@ -284,7 +307,7 @@ def _same(study: Study, configs: Mapping[str, TrainConfig], cell: _Cell) -> dict
 
 def _config(case: Case, cell: _Cell) -> TrainConfig:
     """A case's configuration for a cell; the size is that of the weights unless it is said, whatever the photos."""
-    values = {"size": cell.network.size, **with_classifier(case, cell.classifier)}
+    values = {"size": cell.network.size, **with_parts(case, cell.parts)}
     if cell.network.weights is not None:
         from headstart.backbones import full_weights
 

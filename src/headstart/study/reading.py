@@ -40,7 +40,7 @@ _STUDY: Final[_Kinds] = {
     "protocols": dict,
     "references": [dict],
 }
-_DATA: Final[_Kinds] = {"name": str, "split": str}
+_DATA: Final[_Kinds] = {"name": str, "split": str, "also": [str]}
 _CASE: Final[_Kinds] = {"name": str, "title": str, "start_from": str, "options": dict}
 _PROTOCOL: Final[_Kinds] = {
     "data": str,
@@ -135,7 +135,7 @@ def _data(table: Mapping[str, Any], where: str) -> StudyData:
     _check(table, _DATA, where, needed=("name",))
     split = table.get("split", "auto")
     _explained(where, lambda: parse_protocol(split))
-    return StudyData(name=table["name"], split=split)
+    return StudyData(name=table["name"], split=split, also=tuple(table.get("also", ())))
 
 
 def _case(table: Mapping[str, Any], shared: Mapping[str, Any], before: Sequence[Case], where: str) -> Case:

@@ -1,6 +1,6 @@
 """A study: data sets x backbones x cases x seeds, with the figures of others that stand beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,13 @@ class StudyData:
     Attributes:
         name: what `headstart train` takes as DATA.
         split: how it is divided, what `--split` takes.
+        also: what a folder with the same kind of photos may be called: figures of others for this data set then stand
+            beside it.
     """
 
     name: str
     split: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +156,20 @@ class Study:
     references: tuple[Reference, ...]
     is_written: bool = True
 
-    def reference(self, case: str, data: str, backbone: str) -> Reference | None:
-        """The figures of others for a case: those of that data set and backbone.
+    def references_of(self, case: str, data: Collection[str], backbone: str) -> tuple[Reference, ...]:
+        """The figures of others for a case that stand beside a run: the one of its data set and backbone.
 
-        Where one of them is not the study's own, and there is one figure for the case only, that one: it stands beside
-        whatever is done in its place, with the reason why the two cannot be compared.
+        Where there is none, those of the data set; else those of the backbone; else all. They stand beside whatever is
+        done in their place, with the reasons why the two cannot be compared.
+
+        Args:
+            case: its name.
+            data: names that the run's data set goes by.
+            backbone: the run's.
         """
+        names = {each.name: {each.name, *each.also} for each in self.data}
         of_case = [each for each in self.references if each.case == case]
-        exact = [each for each in of_case if (each.data, each.backbone) == (data, backbone)]
-        if exact:
-            return exact[0]
-        return of_case[0] if len(of_case) == 1 else None
+        of_data = [each for each in of_case if names[each.data] & set(data)]
+        of_backbone = [each for each in of_case if each.backbone == backbone]
+        both = [each for each in of_data if each in of_backbone]
+        return tuple(both or of_data or of_backbone or of_case)
