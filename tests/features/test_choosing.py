@@ -136,7 +136,7 @@ def test_a_network_that_is_converted_already_is_tried_sooner(
 ) -> None:
     store = FeatureStore()
     key = store_key(tiny_backbone, tiny_backbone.cut("pooled"), COMPILED, "cpu")
-    seconds = 2 / len(photos)  # of an image: in all too few to convert a network, and enough to compile it
+    seconds = 14 / len(photos)  # of an image: in all too few to convert a network, and enough to compile it
 
     def choose(photos: Sequence[Path]) -> RuntimeName | None:
         runtimes = {name: _Runtime(clock, seconds=(1 - i / 10) * seconds) for i, name in enumerate(ALL)}

@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 _FEW: Final = 128
 _LOOKED_AT: Final = 256  # images that are looked up, to see which runtime's features the store has
 _SAMPLE: Final = 16
-# To convert a network takes one to three seconds, to compile one that is converted a fifth of that: no bet is made on
-# it where there is less to gain.
-_WORTH_CONVERTING: Final = 5.0
-_WORTH_COMPILING: Final = 1.0
+# To convert a network takes one to three seconds, to compile one that is converted a fifth of that. Packed convolutions
+# are about as fast as OpenVINO's, other networks gain a quarter or so: of shorter jobs trying would take more than that.
+_WORTH_CONVERTING: Final = 20.0
+_WORTH_COMPILING: Final = 4.0
 
 LEAST_COSINE: Final = 0.998
 """What bf16 features need: the mean cosine to float32 ones, both centred on the latter's mean, over a sample."""
