@@ -26,7 +26,7 @@ _FEW: Final = 128
 _LOOKED_AT: Final = 256  # images that are looked up, to see which runtime's features the store has
 _SAMPLE: Final = 16
 # To convert a network takes one to three seconds, to compile one that is converted a fifth of that. Packed convolutions
-# are about as fast as OpenVINO's, other networks gain a quarter or so: of shorter jobs trying would take more than that.
+# are about as fast as OpenVINO's, other networks gain a quarter or so: in shorter jobs, trying takes more than that.
 _WORTH_CONVERTING: Final = 20.0
 _WORTH_COMPILING: Final = 4.0
 
