@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from headstart.cli.console import download_bar, out, show_note
+from headstart.cli.console import download_bar, extraction_bar, out, show_note, steps_bar
 from headstart.files import human_bytes
 
 
@@ -31,7 +31,12 @@ def report(
     """
     from headstart.jobs import report as report_on
 
-    with download_bar() as downloads:
+    with (
+        download_bar() as downloads,
+        extraction_bar() as bar,
+        extraction_bar("pixels") as pictures,
+        steps_bar("probes") as steps,
+    ):
         page = report_on(
             run,
             explain=explain,
@@ -40,6 +45,9 @@ def report(
             device=device,
             store=store,
             say=show_note,
+            progress=bar,
+            pictures=pictures,
+            steps=steps,
             downloads=downloads,
         )
     out.print(f"report    {page} ({human_bytes(page.stat().st_size)})", markup=False)

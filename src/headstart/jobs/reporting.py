@@ -25,11 +25,11 @@ from headstart.errors import (
     StoreError,
     UnreadableImageError,
 )
-from headstart.features import Features, FeatureStore
+from headstart.features import Features, FeatureStore, Progress
 from headstart.features.extract import store_key
 from headstart.jobs.audit import audit_images
 from headstart.jobs.explaining import explain_images, require_explainer
-from headstart.jobs.learning_curve import learning_curve
+from headstart.jobs.learning_curve import Steps, learning_curve
 from headstart.jobs.pictures import draw_thumbnails
 from headstart.report import MOST_TSNE, PHASES, Learning, RunRecord, render_report
 from headstart.runs import Run, RunWriter, load_run
@@ -48,6 +48,9 @@ def report(
     store: str | os.PathLike[str] | None = None,
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
+    progress: Progress | None = None,
+    pictures: Progress | None = None,
+    steps: Steps | None = None,
     downloads: DownloadProgress | None = None,
 ) -> Path:
     """Write the report of a finished run anew: `report.html`, and the files in `figures`.
@@ -63,6 +66,9 @@ def report(
         store: folder of the feature store; by default the user's own.
         device: where the network runs to explain: "auto", "cpu", "cuda" or "mps".
         say: told what is missing, in sentences.
+        progress: told how far the extraction is, where an audit or a curve needs features that are not in the store.
+        pictures: told how many images an audit has read.
+        steps: told how far a curve's fits are.
         downloads: told how far the download of a data set that has a name is, in bytes.
 
     Returns:
@@ -91,8 +97,8 @@ def report(
         photos=photos,
         store=FeatureStore(store),
         explain=explain,
-        audit=_audit(opened, store, tell) if audit else None,
-        learning=_learning(opened, store) if learning_curve else None,
+        audit=_audit(opened, store, tell, progress, pictures) if audit else None,
+        learning=_learning(opened, store, progress, steps) if learning_curve else None,
         device=device,
         say=tell,
     )
@@ -174,17 +180,27 @@ def read_record(run: Run) -> RunRecord:
         ) from error
 
 
-def _audit(run: Run, store: str | os.PathLike[str] | None, say: Callable[[str], object]) -> Audit:
+def _audit(
+    run: Run,
+    store: str | os.PathLike[str] | None,
+    say: Callable[[str], object],
+    progress: Progress | None,
+    pictures: Progress | None,
+) -> Audit:
     """What is suspect in a run's photos; labels are judged where the library for it is installed."""
     labels: Literal["yes", "no"] = "yes" if find_spec("cleanlab") is not None else "no"
     if labels == "no":
         say("Labels are not judged: that takes cleanlab, by pip install 'headstart[audit]'.")
-    return audit_images(AuditConfig(**_extraction_options(run), labels=labels), store=store)
+    config = AuditConfig(**_extraction_options(run), labels=labels)
+    return audit_images(config, store=store, progress=progress, pictures=pictures)
 
 
-def _learning(run: Run, store: str | os.PathLike[str] | None) -> Learning:
+def _learning(
+    run: Run, store: str | os.PathLike[str] | None, progress: Progress | None, steps: Steps | None
+) -> Learning:
     """What more of a run's photos would bring."""
-    return learning_curve(ExtractConfig(**_extraction_options(run)), store=store).shown()
+    config = ExtractConfig(**_extraction_options(run))
+    return learning_curve(config, store=store, progress=progress, steps=steps).shown()
 
 
 def _extraction_options(run: Run) -> dict[str, Any]:
