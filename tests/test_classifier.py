@@ -217,6 +217,7 @@ def test_a_network_of_any_source_is_rebuilt_from_its_card(
     )
 
 
+@pytest.mark.slow
 def test_it_needs_nothing_but_its_folder(run: Run, tmp_path: Path, draw_photos: DrawPhotos) -> None:
     new = draw_photos(tmp_path / "new", per_class=1, seed=5)
     moved = tmp_path / "elsewhere"

@@ -177,6 +177,7 @@ def test_it_survives_pickling(fitted: HeadstartClassifier, paths: list[Path]) ->
     np.testing.assert_array_equal(again.predict_proba(paths), fitted.predict_proba(paths))
 
 
+@pytest.mark.slow
 def test_cross_validation_over_paths(paths: list[Path], names: list[str], store: Path) -> None:
     scores = cross_val_score(HeadstartClassifier(store=store), np.array(paths, dtype=object), names, cv=3)
 

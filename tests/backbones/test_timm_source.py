@@ -101,6 +101,7 @@ def test_a_name_without_a_tag_means_timms_default_weights() -> None:
         assert find_card(f"timm/{architecture}").name == f"timm/{architecture}.{tag}"
 
 
+@pytest.mark.slow
 def test_listing_builds_no_network() -> None:
     code = (
         "import torch.nn as nn, headstart.backbones as b\n"

@@ -53,6 +53,7 @@ def _interrupted(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_an_interrupted_training_is_gone_on_with(
     photo_folder: Path,
     tmp_path: Path,

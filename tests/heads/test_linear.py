@@ -378,6 +378,7 @@ def test_a_head_for_epochs_begins_within_glorots_bound_by_its_own_generator() ->
 
 @pytest.mark.parametrize("n", [200, 40])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.slow
 def test_features_that_fill_the_memory_are_not_copied(
     n: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

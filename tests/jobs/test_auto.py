@@ -143,6 +143,7 @@ def test_fine_tuning_that_is_worse_is_not(many: Path, tmp_path: Path, store: Pat
 
 
 @pytest.mark.parametrize("kept", ["lp-ft", "probe"])
+@pytest.mark.slow
 def test_few_images_are_judged_by_folds(
     few: Path, tmp_path: Path, store: Path, request: pytest.FixtureRequest, kept: str
 ) -> None:
@@ -217,6 +218,7 @@ def test_small_photos_are_not_blown_up(
     assert (given["backbone"]["size"], given["backbone"]["resize"]) == (160, "crop")
 
 
+@pytest.mark.slow
 def test_random_variants_from_the_pixels_on(many: Path, tmp_path: Path, store: Path) -> None:
     config = _config(many, from_layer=None, epochs=1, flip="yes", dtype="auto")
 
@@ -230,6 +232,7 @@ def test_random_variants_from_the_pixels_on(many: Path, tmp_path: Path, store: P
 
 
 @pytest.mark.usefixtures("winning")
+@pytest.mark.slow
 def test_the_better_is_trained_anew_on_validation_too(many: Path, tmp_path: Path, store: Path) -> None:
     watched = _Signals(NEVER)
     judged = train(_config(many), out=tmp_path / "judged", store=store)
@@ -390,6 +393,7 @@ def test_ctrl_c_before_the_first_epoch_is_over_keeps_the_probe(
 @pytest.mark.parametrize(
     "at", [1, pytest.param(5, marks=pytest.mark.slow), 11]
 )  # in the first fold, the second, the last training
+@pytest.mark.slow
 def test_ctrl_c_among_folds_keeps_the_probe(few: Path, tmp_path: Path, store: Path, at: int) -> None:
     watched = _Signals(at=at)
 
@@ -405,6 +409,7 @@ def test_ctrl_c_among_folds_keeps_the_probe(few: Path, tmp_path: Path, store: Pa
 @pytest.mark.parametrize(
     ("photos", "at"), [("many", 3), ("many", 9), pytest.param("few", 2, marks=pytest.mark.slow), ("few", 10)]
 )
+@pytest.mark.slow
 def test_sigterm_leaves_a_classifier_and_the_run_goes_on(
     photos: str, at: int, tmp_path: Path, store: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -428,6 +433,7 @@ def test_sigterm_leaves_a_classifier_and_the_run_goes_on(
 
 
 @pytest.mark.usefixtures("winning")
+@pytest.mark.slow
 def test_among_several_runs_ctrl_c_shortens_none(many: Path, tmp_path: Path, store: Path) -> None:
     config, folder = _config(many, lr=1e-4, refit="no"), tmp_path / "run"
     whole = train(config, out=tmp_path / "whole", store=store)

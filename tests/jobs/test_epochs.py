@@ -60,6 +60,7 @@ def test_layers_decay_stage_by_stage(few: Path, tmp_path: Path, monkeypatch: pyt
     ("recipe", "options"),
     [("finetune", {"from_layer": "blocks.4"}), ("lp-ft", {"from_layer": "blocks.4"}), ("probe", {})],
 )
+@pytest.mark.slow
 def test_what_validation_has_judged_is_trained_anew_on_its_images_too(
     many: Path, tmp_path: Path, recipe: str, options: dict[str, Any]
 ) -> None:
@@ -92,6 +93,7 @@ def test_training_anew_ends_with_the_epoch_that_the_judged_one_ended_with(many: 
     assert phases == ["probe"] * 3 + ["refit"] * 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_anew_is_gone_on_with(many: Path, tmp_path: Path) -> None:
     config = _config(many, recipe="finetune", from_layer="blocks.4", refit="yes", batch_size=32)
     whole = train(config, out=tmp_path / "whole")
@@ -175,6 +177,7 @@ def test_a_run_folder_of_other_options_keeps_its_training(few: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("flip", ["no", "auto"])
+@pytest.mark.slow
 def test_the_same_call_takes_a_training_up(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flip: str
 ) -> None:

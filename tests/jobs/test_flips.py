@@ -90,6 +90,7 @@ def test_where_nothing_can_be_held_out_nothing_is_mirrored(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("tiny", "unillustrated")
 @pytest.mark.parametrize(("handed", "flip"), [(True, "no"), (False, "yes")])
+@pytest.mark.slow
 def test_a_run_says_what_it_found_and_goes_by_it(tmp_path: Path, handed: bool, flip: str) -> None:
     photos = _draw(tmp_path / "photos", handed=handed)
     said: list[str] = []

@@ -38,6 +38,7 @@ def test_an_input_that_cannot_be_is_refused() -> None:
         load_backbone_of(TrainConfig("photos", backbone="alexnet", weights="none", size=7))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_input_it_was_trained_with(photo_folder: Path, tmp_path: Path) -> None:
     config = TrainConfig(str(photo_folder), recipe="probe", size=64, resize="squash")
 

@@ -50,6 +50,7 @@ def _refuse(*_: object, **__: object) -> None:
         {"recipe": "lp-ft", "from_layer": "blocks.4"},
     ],
 )
+@pytest.mark.slow
 def test_without_a_store_the_same_bits_come_out(few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     stored = train(_config(few, **options), out=tmp_path / "stored")
     plain = train(_config(few, **options), out=tmp_path / "plain", no_store=True)

@@ -98,6 +98,7 @@ def test_of_few_photos_what_cannot_be_calibrated_says_why(few: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("refit", ["no", "yes"])
+@pytest.mark.slow
 def test_a_fine_tuned_networks_threshold_is_that_of_validation_images(
     plenty: Path, tmp_path: Path, refit: str
 ) -> None:

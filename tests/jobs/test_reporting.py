@@ -96,6 +96,7 @@ def test_a_damaged_run_is_said(run: Run, tmp_path: Path) -> None:
         report(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_suspects_and_the_learning_curve_of_the_same_photos(
     run: Run, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

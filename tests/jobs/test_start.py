@@ -66,6 +66,7 @@ def test_init_goes_on_with_a_run(few: Path, tmp_path: Path) -> None:
     ("earlier", "head", "goes_on"),
     [("linear", None, True), ("linear", "mlp", False), ("mlp", "mlp", True), ("knn", None, False)],
 )
+@pytest.mark.slow
 def test_init_keeps_a_head_that_can_be_trained_further(
     few: Path, tmp_path: Path, earlier: str, head: str | None, goes_on: bool
 ) -> None:
@@ -112,6 +113,7 @@ def test_an_earlier_run_of_another_network_is_refused(
         train(_config(few, recipe="finetune", init=str(tmp_path)), out=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_reinit_starts_the_trained_layers_and_the_head_anew(
     few: Path, tmp_path: Path, tiny: Backbone
 ) -> None:

@@ -54,6 +54,7 @@ def _predicted(classifier: Classifier, photos: Path, names: list[str]) -> np.nda
     ],
     ids=lambda options: " ".join(map(str, options.values())),
 )
+@pytest.mark.slow
 def test_a_saved_classifier_averages_as_the_run_did(
     options: dict[str, Any], photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_without_averaging_views_are_for_training_alone(photo_folder: Path, tmp_
 
 
 @pytest.mark.parametrize("options", [{"recipe": "finetune", **EPOCHS}, {"recipe": "probe"}])
+@pytest.mark.slow
 def test_validation_is_judged_as_test_is(
     options: dict[str, Any], tmp_path: Path, draw_photos: DrawPhotos
 ) -> None:

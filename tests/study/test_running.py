@@ -106,6 +106,7 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, make: Make) -> None:
     assert not (tmp_path / "runs" / wrong.planned.folder).exists()
 
 
+@pytest.mark.slow
 def test_a_run_continues_the_one_before_it(tmp_path: Path, make: Make) -> None:
     cases = [
         {"name": "first", "options": {"recipe": "finetune", "head": "native", "epochs": 1}},
@@ -203,6 +204,7 @@ def test_a_folder_that_cannot_be_says_why(tmp_path: Path, make: Make) -> None:
         run_plan(make(heads()), tmp_path / "file" / "out")
 
 
+@pytest.mark.slow
 def test_progress_runs_from_nothing_to_all(tmp_path: Path, make: Make) -> None:
     cases = [*heads(), {"name": "tuned", "options": {"recipe": "finetune", "epochs": 2}}]
     told: list[tuple[float, float]] = []
