@@ -47,6 +47,12 @@ def test_a_model_is_as_before_after_an_error_too() -> None:
     assert model[0].dilation == (1, 1)
 
 
+def test_a_model_that_is_not_on_the_cpu_stays_as_it_is() -> None:
+    model = pointwise().to("meta")
+    with worker_pool(model):
+        assert model[0].dilation == (1, 1)
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 def test_in_a_pool_no_convolution_is_left_to_the_slower_routine() -> None:
     model = pointwise().to(memory_format=torch.channels_last)
