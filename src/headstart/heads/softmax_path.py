@@ -15,7 +15,7 @@ The large products are made in float32 while that suffices; losses, sums and ste
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -155,12 +155,13 @@ class _Loss:
 
     def objective(self, point: _Point, strength: float) -> float:
         """The loss with its penalty."""
-        total = 0.5 * strength * float((self.penalised * point.coefficients.square()).sum())
-        for block in self.blocks:
+
+        def losses(block: slice) -> Tensor:
             logits = point.logits[block]
-            losses = logits.logsumexp(1) - logits.gather(1, self.labels[block])[:, 0]
-            total += float(self.shares[block] @ losses)
-        return total
+            return logits.logsumexp(1) - logits.gather(1, self.labels[block])[:, 0]
+
+        squares = (self.penalised * point.coefficients.square()).sum()
+        return float(self._mean(losses) + 0.5 * strength * squares)
 
     def gradient(self, point: _Point) -> Tensor:
         """The loss's gradient (K, r + 1), without the penalty."""
@@ -171,31 +172,34 @@ class _Loss:
 
     def slope(self, point: _Point, direction: _Direction, strength: float) -> float:
         """The objective's first derivative along the direction."""
-        total = 0.0
-        for block in self.blocks:
+
+        def slopes(block: slice) -> Tensor:
             logits = direction.logits[block]
-            expected = torch.linalg.vecdot(point.probabilities[block], logits)
-            slopes = expected - logits.gather(1, self.labels[block])[:, 0]
-            total += float(self.shares[block] @ slopes)
-        return total + strength * self._penalised_dot(point.coefficients, direction)
+            expected: Tensor = torch.linalg.vecdot(point.probabilities[block], logits)
+            return expected - logits.gather(1, self.labels[block])[:, 0]
+
+        return float(self._mean(slopes)) + strength * self._penalised_dot(point.coefficients, direction)
 
     def bend(self, point: _Point, direction: _Direction, strength: float) -> float:
         """The objective's second derivative along the direction."""
-        total = 0.0
-        for block in self.blocks:
+
+        def variances(block: slice) -> Tensor:
             p, logits = point.probabilities[block], direction.logits[block]
             expected = torch.linalg.vecdot(p, logits)[:, None]
-            variances = torch.linalg.vecdot(p, (logits - expected).square_())
-            total += float(self.shares[block] @ variances)
-        return total + strength * self._penalised_dot(direction.coefficients, direction)
+            found: Tensor = torch.linalg.vecdot(p, (logits - expected).square_())
+            return found
+
+        penalty = strength * self._penalised_dot(direction.coefficients, direction)
+        return float(self._mean(variances)) + penalty
 
     def curvature(self, point: _Point) -> Tensor:
         """The weighted mean of p (1 - p) of each class, (K,)."""
-        total = self.variances.new_zeros(self.classes)
-        for block in self.blocks:
+
+        def variances(block: slice) -> Tensor:
             p = point.probabilities[block]
-            total += self.shares[block] @ (p - p.square())
-        return total.clamp_min_(_TINY)
+            return p - p.square()
+
+        return self._mean(variances).clamp_min(_TINY)
 
     def gap(self, point: _Point, strength: float, gradient: Tensor, curvature: Tensor) -> float:
         """A bound on (objective - optimum) / objective, given the objective's gradient.
@@ -207,6 +211,11 @@ class _Loss:
         squares = gradient.square()
         left = squares[:, :-1].sum() / (2 * strength) + (squares[:, -1] / curvature).sum()
         return float(left) / max(self.objective(point, strength), _TINY)
+
+    def _mean(self, of: Callable[[slice], Tensor]) -> Tensor:
+        """The weighted mean over the rows of what is made of a block of them, (b,) or (b, K); a scalar or (K,)."""
+        parts = [self.shares[block] @ of(block) for block in self.blocks]
+        return torch.stack(parts).sum(dim=0)
 
     def _penalised_dot(self, coefficients: Tensor, direction: _Direction) -> float:
         return float((self.penalised * coefficients * direction.coefficients).sum())
