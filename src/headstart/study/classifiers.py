@@ -13,7 +13,6 @@ from headstart.study.study import CLASSIFIER, Case, Study
 if TYPE_CHECKING:
     from headstart.backbones import Backbone
 
-
 INSTEAD: Final = "pooled"
 """The layer whose features are taken where a backbone has none of the name that a case gives."""
 
@@ -47,6 +46,11 @@ class NetworkParts:
 
     classifier: NetworkClassifier | None = None
     absent: frozenset[str] = frozenset()
+
+    def lacking(self, case: Case) -> str | None:
+        """The layer that a case takes features of, where there is none of the name."""
+        layer = case.options.get("layer")
+        return layer if layer in self.absent else None
 
 
 def trains_classifier(case: Case) -> bool:
@@ -106,7 +110,7 @@ def with_parts(case: Case, parts: NetworkParts) -> dict[str, Any]:
         probe of that layer is, and is written as one.
     """
     options = dict(case.options)
-    if options.get("layer") in parts.absent:
+    if parts.lacking(case):
         options["layer"] = INSTEAD
     classifier = parts.classifier
     if classifier is None or not trains_classifier(case):

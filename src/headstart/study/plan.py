@@ -255,7 +255,7 @@ def _plan_cell(study: Study, options: StudyOptions, cell: _Cell) -> list[Planned
     for case in cases:
         config = scale_epochs(configs[case.name], options.scale)
         scale = options.scale if config != configs[case.name] else 1.0
-        lacking = layer if (layer := case.options.get("layer")) in cell.parts.absent else None
+        lacking = cell.parts.lacking(case)
         other = (f"the reference takes features of {lacking}, here of {INSTEAD}",) if lacking else ()
         beside = tuple(
             Beside(
