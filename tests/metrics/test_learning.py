@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from headstart.errors import DataError
-from headstart.metrics import extrapolate_curve
+from headstart.metrics import Extrapolation, extrapolate_curve
 from headstart.metrics.learning import _follow
 
 SIZES = np.array([32.0, 51, 80, 128, 202, 320])
@@ -115,3 +115,10 @@ def test_too_few_points_say_nothing_and_wrong_ones_are_refused() -> None:
     assert extrapolate_curve(SIZES[:3], np.ones((2, 3, 9), dtype=bool), targets=SIZES) is None
     with pytest.raises(DataError, match="6 sizes for 5 points"):
         extrapolate_curve(SIZES, np.ones((2, 5, 9), dtype=bool), targets=SIZES)
+
+
+def test_between_targets_it_goes_straight_on_a_logarithmic_axis() -> None:
+    shares = np.array([0.5, 0.7, 0.8])
+    curve = Extrapolation(targets=np.array([10.0, 100, 1000]), expected=shares, low=shares, high=shares)
+
+    assert np.allclose(curve.at([10, 10**1.5, 1000]), [0.5, 0.6, 0.8])

@@ -138,8 +138,9 @@ def write_report(
         RunError: a file of the run is damaged.
     """
     tell = say if say is not None else _nobody
-    record = replace(read_record(run), audit=audit, learning=learning)
-    record = replace(record, features=_test_features(run, classifier, store))
+    record = read_record(run)  # before all else, as it says what is damaged
+    features = _test_features(run, classifier, store)
+    record = replace(record, features=features, audit=audit, learning=learning)
     if record.features is None:
         tell("No map: the features of the test images are not in the store.")
     if explain and photos is not None:

@@ -1,5 +1,6 @@
 """Learning curves: a power law through accuracies of growing training sets, and what it says beyond them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,11 @@ class Extrapolation:
     expected: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+    def at(self, numbers: Sequence[float]) -> NDArray[np.float64]:
+        """What is expected with other numbers of images between the first and the last target, (len(numbers),)."""
+        found = np.interp(np.log(numbers), np.log(self.targets), self.expected)
+        return np.asarray(found, dtype=np.float64)
 
     def part(self, which: slice) -> "Extrapolation":
         """Some of the targets."""

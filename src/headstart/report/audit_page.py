@@ -93,21 +93,16 @@ def render_audit(
 
 def find_suspects(audit: Audit, most: int) -> Suspects:
     """The surest findings of an audit, at most `most` of each kind."""
+    found: dict[Kind, list[PhotoSet]] = {
+        "duplicate-across": _copies(audit, "duplicate-across"),
+        "duplicate-within": _copies(audit, "duplicate-within"),
+        "label": [_label(finding) for finding in audit.of_kind("label")],
+        "classes": [_classes(audit, finding) for finding in audit.of_kind("classes")],
+        "outlier": [_outlier(finding) for finding in audit.of_kind("outlier")],
+    }
     return Suspects(
-        shown={
-            "duplicate-across": _copies(audit, "duplicate-across", most),
-            "duplicate-within": _copies(audit, "duplicate-within", most),
-            "label": [_label(finding) for finding in audit.of_kind("label")[:most]],
-            "classes": [_classes(audit, finding) for finding in audit.of_kind("classes")[:most]],
-            "outlier": [_outlier(finding) for finding in audit.of_kind("outlier")[:most]],
-        },
-        totals={
-            "duplicate-across": _sets(audit, "duplicate-across"),
-            "duplicate-within": _sets(audit, "duplicate-within"),
-            "label": len(audit.of_kind("label")),
-            "classes": len(audit.of_kind("classes")),
-            "outlier": len(audit.of_kind("outlier")),
-        },
+        shown={kind: sets[:most] for kind, sets in found.items()},
+        totals={kind: len(sets) for kind, sets in found.items()},
     )
 
 
@@ -142,16 +137,12 @@ def _on_leaks(audit: Audit) -> str:
     return f"{sentence}: this test asks for what training has shown." if leaks.many else f"{sentence}."
 
 
-def _sets(audit: Audit, kind: Kind) -> int:
-    return len({finding.group for finding in audit.of_kind(kind)})
-
-
-def _copies(audit: Audit, kind: Kind, most: int) -> list[PhotoSet]:
+def _copies(audit: Audit, kind: Kind) -> list[PhotoSet]:
     """Sets of copies, in the order of their surest pair."""
     by_group = sorted(audit.of_kind(kind), key=lambda finding: (finding.group or 0, finding.rank))
     sets = [list(pairs) for _, pairs in groupby(by_group, key=lambda finding: finding.group)]
     sets.sort(key=lambda pairs: pairs[0].rank)
-    return [_set(pairs) for pairs in sets[:most]]
+    return [_set(pairs) for pairs in sets]
 
 
 def _set(pairs: Sequence[Finding]) -> PhotoSet:

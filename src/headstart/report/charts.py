@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from headstart.metrics import ReliabilityBin, wilson_interval
 from headstart.report.findings import ClassFinding
 from headstart.report.record import Learning
@@ -37,14 +35,17 @@ PALETTE: Final = (
 _BAND: Final = "rgba(90, 130, 220, 0.2)"  # behind lines, on light and on dark paper
 _ROW: Final = 24  # pixels of one class
 _LEGEND_BELOW: Final = {
-    "orientation": "h",
-    "x": 0,
-    "yref": "container",
-    "y": 0,
-    "yanchor": "bottom",
-    "font": {"color": INK},
+    "showlegend": True,
+    "legend": {
+        "orientation": "h",
+        "x": 0,
+        "yref": "container",
+        "y": 0,
+        "yanchor": "bottom",
+        "font": {"color": INK},
+    },
+    "margin": {"l": 48, "r": 12, "t": 28, "b": 84},
 }
-_ROOM_BELOW: Final = {"l": 48, "r": 12, "t": 28, "b": 84}
 PERCENT_AXIS: Final = {"tickformat": ".1~%"}
 
 
@@ -221,9 +222,7 @@ def curves_chart(epochs: Sequence[Mapping[str, Any]], best: int | None, alt: str
     return Chart(
         data=traces,
         layout=chart_layout(
-            showlegend=True,
-            margin=_ROOM_BELOW,
-            legend=_LEGEND_BELOW,
+            **_LEGEND_BELOW,
             hovermode="x unified",
             hoverlabel={"align": "left"},
             xaxis=axis("epoch", anchor="y", fixedrange=True, rangemode="normal", **epoch_ticks(len(epochs))),
@@ -254,9 +253,7 @@ def path_chart(
     return Chart(
         data=traces,
         layout=chart_layout(
-            showlegend=True,
-            margin=_ROOM_BELOW,
-            legend=_LEGEND_BELOW,
+            **_LEGEND_BELOW,
             xaxis=axis(
                 title, type="log", anchor="y", fixedrange=True, exponentformat="power", tickangle=0, nticks=7
             ),
@@ -315,13 +312,12 @@ def learning_chart(learning: Learning) -> Chart:
         },
     ]
     if band is not None:
-        expected = np.interp(np.log(learning.targets), np.log(band.targets), band.expected)
         traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "x": list(learning.targets),
-                "y": expected.tolist(),
+                "y": band.at(learning.targets).tolist(),
                 "marker": {"color": WRONG, "size": 9, "symbol": "diamond"},
                 "name": "now, twice, ten times",
                 "hovertemplate": "%{x:,.0f} training images<br>expected %{y:.1%}<extra></extra>",
@@ -330,9 +326,7 @@ def learning_chart(learning: Learning) -> Chart:
     return Chart(
         data=traces,
         layout=chart_layout(
-            showlegend=True,
-            margin=_ROOM_BELOW,
-            legend=_LEGEND_BELOW,
+            **_LEGEND_BELOW,
             xaxis=axis("training images", type="log", fixedrange=True, dtick="D2", tickformat=",d"),
             yaxis=axis("accuracy on images not trained on", fixedrange=True, **PERCENT_AXIS),
         ),

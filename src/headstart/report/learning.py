@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
@@ -71,7 +70,7 @@ def _draw_band(axes: Axes, band: Extrapolation, targets: Sequence[float], measur
         label="expected beyond",
     )  # fmt: skip
     axes.axvline(targets[0], color=RULE, linewidth=1)
-    expected = np.interp(np.log(targets), np.log(band.targets), band.expected)
+    expected = band.at(targets)
     axes.plot(targets, expected, "D", color=WRONG, markersize=4.5, zorder=5)
     for place, (target, accuracy) in enumerate(zip(targets, expected, strict=True)):
         words = "now" if not place else f"{target / targets[0]:g} ×"
